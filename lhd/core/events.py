@@ -1,0 +1,82 @@
+"""ExternalEvents of a WfRun: storing one, finding the one a NodeRun takes, claiming it (execution.md 2)."""
+
+from littlehorse.model import ExternalEvent, ExternalEventDef, VariableValue
+
+from lhd.core import kinds
+from lhd.core.ids import external_event_key, milliseconds
+from lhd.core.kinds import Moved, Outcome, Timer, TimerAction
+from lhd.core.records import Transaction
+from lhd.core.run import Step
+from lhd.core.values import EvaluationError, fits, is_null, kind_name, require_sound, type_name
+
+
+def content_problem(definition: ExternalEventDef, content: VariableValue, *, void_takes_anything: bool) -> str | None:
+    """Why ``content`` cannot be the content of an event of this def; None where it can."""
+    try:
+        require_sound(content)
+    except EvaluationError as error:
+        return str(error)
+    if not definition.HasField("type_information") or is_null(content):
+        return None
+    if not definition.type_information.HasField("return_type"):
+        return None if void_takes_anything else f"{kind_name(content)} given, but the event has no content"
+    expected = definition.type_information.return_type
+    if fits(content, expected.primitive_type):
+        return None
+    return f"{kind_name(content)} given, {type_name(expected)} expected"
+
+
+def store(tx: Transaction, tenant: str, event: ExternalEvent, definition: ExternalEventDef, origin: str | None) -> None:
+    """Store an unclaimed event. ``origin`` is the id of the delivery it came from, if a source brought it."""
+    key = external_event_key(tenant, event.id)
+    tx.put(kinds.EXTERNAL_EVENT, key, event)
+    if origin is not None:
+        tx.put(kinds.EXTERNAL_EVENT_ORIGIN, key, origin)
+    if definition.retention_policy.HasField("seconds_after_put"):
+        due_ms = tx.now_ms + definition.retention_policy.seconds_after_put * 1000
+        timer = Timer(due_ms, tenant, key[1], TimerAction.EXTERNAL_EVENT_RETENTION, key[2:])
+        tx.put(kinds.TIMER, timer.key, timer)
+
+
+def oldest_match(step: Step, def_name: str) -> ExternalEvent | None:
+    """The unclaimed event that this NodeRun takes next: the earliest, by arrival where times are equal."""
+    candidates = [
+        event
+        for event in step.tx.all(kinds.EXTERNAL_EVENT, *step.run.key)
+        if not event.claimed
+        and event.id.external_event_def_id.name == def_name
+        and (not event.HasField("thread_run_number") or event.thread_run_number == step.thread.number)
+        and (not event.HasField("node_run_position") or event.node_run_position == step.position)
+    ]
+    return min(candidates, key=lambda event: milliseconds(event.created_at), default=None)
+
+
+def claim(step: Step, event: ExternalEvent) -> VariableValue:
+    """Give the event to the NodeRun and return its content."""
+    key = external_event_key(step.run.tenant, event.id)
+    claimed = step.tx.edit(kinds.EXTERNAL_EVENT, key)
+    claimed.claimed = True
+    claimed.thread_run_number = step.thread.number
+    claimed.node_run_position = step.position
+    waiting = step.edit_node_run().external_event
+    waiting.external_event_id.CopyFrom(event.id)
+    waiting.event_time.CopyFrom(event.created_at)
+    settle_origin(step.tx, key, Outcome.DELIVERED)
+    return claimed.content
+
+
+def settle_origin(tx: Transaction, event_key: tuple[str, str, str, str], outcome: Outcome) -> None:
+    """Tell the ledger what became of the delivery that brought this event, if a source did."""
+    origin = tx.get(kinds.EXTERNAL_EVENT_ORIGIN, event_key)
+    if origin is not None:
+        tx.delete(kinds.EXTERNAL_EVENT_ORIGIN, event_key)
+        tx.put(kinds.OUTCOME, (event_key[0], origin, outcome), Moved(tx.now_ms, event_key[1], event_key[3]))
+
+
+def expire(tx: Transaction, timer: Timer) -> None:
+    """The retention of an event is over: an event that is still unclaimed is deleted."""
+    key = (timer.tenant, timer.run, str(timer.target[0]), str(timer.target[1]))
+    event = tx.get(kinds.EXTERNAL_EVENT, key)
+    if event is not None and not event.claimed:
+        settle_origin(tx, key, Outcome.EXPIRED)
+        tx.delete(kinds.EXTERNAL_EVENT, key)

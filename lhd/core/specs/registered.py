@@ -1,0 +1,52 @@
+"""A stored WfSpec together with what it implies for its runs, worked out once for each version in memory."""
+
+from functools import cached_property
+from typing import Any
+
+from google.protobuf.message import Message
+from littlehorse.model import ThreadSpec, VariableAssignment, WfSpec
+
+
+class RegisteredSpec:
+    """A WfSpec as it was stored; the message must not be changed."""
+
+    def __init__(self, message: WfSpec) -> None:
+        self.message = message
+
+    @cached_property
+    def remembered_outputs(self) -> dict[str, frozenset[str]]:
+        """For each ThreadSpec name the nodes whose latest output some assignment of it refers to."""
+        return {name: frozenset(_referenced_nodes(spec)) for name, spec in self.message.thread_specs.items()}
+
+    def thread_spec(self, name: str) -> ThreadSpec:
+        """The ThreadSpec of this name, which a registered WfSpec always has."""
+        return self.message.thread_specs[name]
+
+
+def _referenced_nodes(thread_spec: ThreadSpec) -> set[str]:
+    found = set()
+    for message in walk(thread_spec):
+        if isinstance(message, VariableAssignment.NodeOutputReference):
+            found.add(message.node_name)
+    for name, node in thread_spec.nodes.items():
+        for edge in node.outgoing_edges:
+            if any(mutation.HasField("node_output") for mutation in edge.variable_mutations):
+                found.add(name)
+    return found
+
+
+def walk(message: Message) -> Any:
+    """The message and every message inside it, depth first."""
+    yield message
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is None:
+            continue
+        if descriptor.message_type.GetOptions().map_entry:
+            for item in value.values():
+                if isinstance(item, Message):
+                    yield from walk(item)
+        elif descriptor.is_repeated:
+            for item in value:
+                yield from walk(item)
+        else:
+            yield from walk(value)

@@ -1,0 +1,213 @@
+"""TaskRuns: queueing an attempt, handing it to a worker, taking its report, retrying (execution.md 5, api.md 8)."""
+
+from littlehorse.model import (
+    LHErrorType,
+    LHTaskError,
+    ReportTaskRun,
+    ScheduledTask,
+    TaskAttempt,
+    TaskDef,
+    TaskNodeReference,
+    TaskRun,
+    TaskRunId,
+    TaskRunSource,
+    TaskStatus,
+    VariableValue,
+    VarNameAndVal,
+)
+
+from lhd.core import kinds
+from lhd.core.ids import printed, task_run_key, timestamp
+from lhd.core.kinds import QueuedTask, Timer, TimerAction
+from lhd.core.records import Transaction
+from lhd.core.run import Step
+from lhd.core.values import EvaluationError, fits, kind_name, require_sound, type_name
+
+_RETRIED = (TaskStatus.TASK_FAILED, TaskStatus.TASK_TIMEOUT)
+REPORTABLE = frozenset(
+    {
+        TaskStatus.TASK_SUCCESS,
+        TaskStatus.TASK_FAILED,
+        TaskStatus.TASK_TIMEOUT,
+        TaskStatus.TASK_OUTPUT_SERDE_ERROR,
+        TaskStatus.TASK_INPUT_VAR_SUB_ERROR,
+        TaskStatus.TASK_EXCEPTION,
+    }
+)
+
+
+def schedule(step: Step, definition: TaskDef, inputs: list[VarNameAndVal]) -> None:
+    """Create the TaskRun of a TASK node with its first attempt on the queue."""
+    node = step.node.task
+    task_run = TaskRun(
+        id=TaskRunId(wf_run_id=step.run.id, task_guid=f"{step.thread.number}-{step.position}"),
+        task_def_id=definition.id,
+        input_variables=inputs,
+        source=TaskRunSource(
+            task_node=TaskNodeReference(node_run_id=step.node_run_id), wf_spec_id=step.run.wf_run.wf_spec_id
+        ),
+        scheduled_at=timestamp(step.tx.now_ms),
+        timeout_seconds=node.timeout_seconds,
+        total_attempts=1 + node.retries,
+    )
+    if node.HasField("exponential_backoff"):
+        task_run.exponential_backoff.CopyFrom(node.exponential_backoff)
+    task_run.attempts.append(TaskAttempt(masked_value=definition.return_type.return_type.masked))
+    step.tx.put(kinds.TASK_RUN, task_run_key(step.run.tenant, task_run.id), task_run)
+    enqueue(step.tx, step.run.tenant, task_run)
+
+
+def enqueue(tx: Transaction, tenant: str, task_run: TaskRun) -> None:
+    """Put the last attempt of a TaskRun at the tail of its queue."""
+    attempt = task_run.attempts[-1]
+    attempt.status = task_run.status = TaskStatus.TASK_SCHEDULED
+    attempt.schedule_time.CopyFrom(timestamp(tx.now_ms))
+    queued = QueuedTask(tenant, printed(task_run.id.wf_run_id), task_run.id.task_guid, task_run.task_def_id.name)
+    tx.put(kinds.QUEUED_TASK, queued.key, queued)
+
+
+def claim(
+    tx: Transaction, tenant: str, task_run_id: TaskRunId, worker: str, version: str | None
+) -> ScheduledTask | None:
+    """Hand the queued attempt to a worker and start its timeout; None where there is nothing to hand out."""
+    key = task_run_key(tenant, task_run_id)
+    found = tx.get(kinds.TASK_RUN, key)
+    if found is None or found.status != TaskStatus.TASK_SCHEDULED:
+        return None
+    task_run = tx.edit(kinds.TASK_RUN, key)
+    attempt = task_run.attempts[-1]
+    attempt.status = task_run.status = TaskStatus.TASK_RUNNING
+    attempt.start_time.CopyFrom(timestamp(tx.now_ms))
+    attempt.task_worker_id = worker
+    if version is not None:
+        attempt.task_worker_version = version
+    tx.delete(kinds.QUEUED_TASK, key)
+    timer = _timeout(tenant, task_run, tx.now_ms + task_run.timeout_seconds * 1000)
+    tx.put(kinds.TIMER, timer.key, timer)
+    return ScheduledTask(
+        task_run_id=task_run.id,
+        task_def_id=task_run.task_def_id,
+        attempt_number=len(task_run.attempts) - 1,
+        variables=task_run.input_variables,
+        created_at=attempt.schedule_time,
+        source=task_run.source,
+        total_observed_checkpoints=task_run.total_checkpoints,
+    )
+
+
+def release(tx: Transaction, tenant: str, task_run_id: TaskRunId, attempt_number: int) -> None:
+    """Undo a claim whose worker was gone before it could be told: the attempt goes back to the queue."""
+    task_run = running_attempt(tx, tenant, task_run_id, attempt_number)
+    if task_run is None:
+        return
+    tx.delete(kinds.TIMER, _timeout(tenant, task_run, 0).key)
+    attempt = task_run.attempts[-1]
+    for field in ("start_time", "task_worker_id", "task_worker_version"):
+        attempt.ClearField(field)
+    enqueue(tx, tenant, task_run)
+
+
+def running_attempt(tx: Transaction, tenant: str, task_run_id: TaskRunId, attempt_number: int) -> TaskRun | None:
+    """The TaskRun, to change, if this attempt of it is with a worker; None for late, double and unknown ones."""
+    key = task_run_key(tenant, task_run_id)
+    found = tx.get(kinds.TASK_RUN, key)
+    if found is None or not 0 <= attempt_number < len(found.attempts):
+        return None
+    if found.attempts[attempt_number].status != TaskStatus.TASK_RUNNING:
+        return None
+    return tx.edit(kinds.TASK_RUN, key)
+
+
+def finish_attempt(tx: Transaction, tenant: str, task_run: TaskRun, report: ReportTaskRun) -> None:
+    """Store what a worker reported of the running attempt, or that its time is over, and retry where there is one."""
+    attempt = task_run.attempts[report.attempt_number]
+    tx.delete(kinds.TIMER, _timeout(tenant, task_run, 0).key)
+    attempt.status = task_run.status = report.status
+    attempt.end_time.CopyFrom(report.time if report.HasField("time") else timestamp(tx.now_ms))
+    if report.HasField("log_output") and _is_sound(report.log_output):
+        attempt.log_output.CopyFrom(report.log_output)
+    _store_result(tx, tenant, task_run, report)
+    if task_run.status in _RETRIED and len(task_run.attempts) < task_run.total_attempts:
+        _retry(tx, tenant, task_run)
+
+
+def _store_result(tx: Transaction, tenant: str, task_run: TaskRun, report: ReportTaskRun) -> None:
+    attempt = task_run.attempts[report.attempt_number]
+    match report.WhichOneof("result"):
+        case "error":
+            attempt.error.CopyFrom(report.error)
+        case "exception":
+            attempt.exception.CopyFrom(report.exception)
+            if not _is_sound(report.exception.content):
+                attempt.exception.ClearField("content")
+    if report.status != TaskStatus.TASK_SUCCESS:
+        return
+    problem = _output_problem(tx, tenant, task_run, report.output)
+    if problem is None:
+        attempt.output.CopyFrom(report.output)
+    else:
+        attempt.status = task_run.status = TaskStatus.TASK_OUTPUT_SERDE_ERROR
+        attempt.error.CopyFrom(LHTaskError(type=LHErrorType.VAR_SUB_ERROR, message=problem))
+
+
+def _is_sound(value: VariableValue) -> bool:
+    try:
+        require_sound(value)
+    except EvaluationError:
+        return False
+    return True
+
+
+def _output_problem(tx: Transaction, tenant: str, task_run: TaskRun, output: VariableValue) -> str | None:
+    definition = tx.get(kinds.TASK_DEF, (tenant, task_run.task_def_id.name))
+    try:
+        require_sound(output)
+    except EvaluationError as error:
+        return f"the output: {error}"
+    if definition is None or not definition.return_type.HasField("return_type"):
+        return None
+    expected = definition.return_type.return_type
+    if fits(output, expected.primitive_type):
+        return None
+    return f"the output is {kind_name(output)}, the TaskDef returns {type_name(expected)}"
+
+
+def _retry(tx: Transaction, tenant: str, task_run: TaskRun) -> None:
+    masked = task_run.attempts[-1].masked_value
+    task_run.attempts.append(TaskAttempt(masked_value=masked))
+    if not task_run.HasField("exponential_backoff"):
+        enqueue(tx, tenant, task_run)
+        return
+    task_run.attempts[-1].status = task_run.status = TaskStatus.TASK_PENDING
+    policy, retry = task_run.exponential_backoff, len(task_run.attempts) - 1
+    try:
+        delay_ms = min(policy.base_interval_ms * policy.multiplier ** (retry - 1), policy.max_delay_ms)
+    except OverflowError:
+        delay_ms = policy.max_delay_ms
+    target = (task_run.id.task_guid, retry)
+    timer = Timer(tx.now_ms + int(delay_ms), tenant, printed(task_run.id.wf_run_id), TimerAction.TASK_RETRY, target)
+    tx.put(kinds.TIMER, timer.key, timer)
+
+
+def retry_due(tx: Transaction, tenant: str, task_run_id: TaskRunId, attempt_number: int) -> None:
+    """The delay before a retry has passed: the pending attempt goes to its queue."""
+    key = task_run_key(tenant, task_run_id)
+    found = tx.get(kinds.TASK_RUN, key)
+    pending = found is not None and found.status == TaskStatus.TASK_PENDING
+    if found is not None and pending and len(found.attempts) - 1 == attempt_number:
+        enqueue(tx, tenant, tx.edit(kinds.TASK_RUN, key))
+
+
+def _timeout(tenant: str, task_run: TaskRun, due_ms: int) -> Timer:
+    run, guid = printed(task_run.id.wf_run_id), task_run.id.task_guid
+    return Timer(due_ms, tenant, run, TimerAction.TASK_TIMEOUT, (guid, len(task_run.attempts) - 1))
+
+
+def deadline_report(task_run_id: TaskRunId, attempt_number: int, due_ms: int) -> ReportTaskRun:
+    """The report that a timeout stands for."""
+    return ReportTaskRun(
+        task_run_id=task_run_id,
+        attempt_number=attempt_number,
+        time=timestamp(due_ms),
+        status=TaskStatus.TASK_TIMEOUT,
+    )

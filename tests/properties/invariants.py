@@ -1,0 +1,266 @@
+"""What holds after every command, whatever came before; each function is one rule over the rows of a world."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from littlehorse.model import LHStatus, Node, NodeRun, TaskRun, TaskStatus
+
+from lhd.core import kinds
+from lhd.core.events import content_problem
+from lhd.core.ids import external_event_key, milliseconds
+from lhd.core.kinds import TERMINAL, Outcome, TimerAction, Verdict
+from lhd.core.records import Key
+from tests.properties.whole_world import UNFINISHED, WholeWorld
+from tests.properties.workflows import KEPT_FOR_A_WHILE
+
+
+def _node_runs(world: WholeWorld, kind: str) -> Iterator[tuple[Key, NodeRun]]:
+    for key, node_run in world.rows[kinds.NODE_RUN].items():
+        if node_run.WhichOneof("node_type") == kind:
+            yield key, node_run
+
+
+def _node(world: WholeWorld, node_run: NodeRun) -> Node:
+    spec = node_run.wf_spec_id
+    registered = world.rows[kinds.WF_SPEC]["default", spec.name, spec.major_version, spec.revision]
+    node: Node = registered.thread_spec(node_run.thread_spec_name).nodes[node_run.node_name]
+    return node
+
+
+def _targets(world: WholeWorld, action: TimerAction) -> Counter[Key]:
+    timers = world.rows[kinds.TIMER].values()
+    return Counter((timer.tenant, timer.run, *timer.target) for timer in timers if timer.action == action)
+
+
+def an_event_is_claimed_by_exactly_one_node_run_and_a_completed_wait_has_exactly_one_event(world: WholeWorld) -> None:
+    """Nor is a claimed event ever removed, so none is both expired and claimed."""
+    taken: Counter[Key] = Counter()
+    for key, node_run in _node_runs(world, "external_event"):
+        has_event = node_run.external_event.HasField("external_event_id")
+        assert has_event == (node_run.status == LHStatus.COMPLETED), key
+        if has_event:
+            event_key = external_event_key(key[0], node_run.external_event.external_event_id)
+            event = world.rows[kinds.EXTERNAL_EVENT][event_key]
+            assert (event.thread_run_number, event.node_run_position) == key[2:]
+            taken[event_key] += 1
+    claimed = Counter(key for key, event in world.rows[kinds.EXTERNAL_EVENT].items() if event.claimed)
+    assert taken == claimed
+
+
+def an_event_that_fits_a_waiting_node_run_is_not_left_unclaimed(world: WholeWorld) -> None:
+    for key, node_run in _node_runs(world, "external_event"):
+        if node_run.status != LHStatus.RUNNING:
+            continue
+        for event_key, event in world.rows[kinds.EXTERNAL_EVENT].items():
+            fits = (
+                event_key[:2] == key[:2]
+                and event_key[2] == node_run.external_event.external_event_def_id.name
+                and (not event.HasField("thread_run_number") or event.thread_run_number == key[2])
+                and (not event.HasField("node_run_position") or event.node_run_position == key[3])
+            )
+            assert event.claimed or not fits, (key, event_key)
+
+
+def the_running_waits_with_a_key_have_one_marker_each_and_nothing_else_has_one(world: WholeWorld) -> None:
+    waiting = Counter(
+        (key[0], node_run.external_event.external_event_def_id.name, node_run.external_event.correlation_key, *key[1:])
+        for key, node_run in _node_runs(world, "external_event")
+        if node_run.status == LHStatus.RUNNING and node_run.external_event.HasField("correlation_key")
+    )
+    assert Counter(world.rows[kinds.MARKER]) == waiting
+
+
+def the_running_waits_with_a_timeout_have_one_timer_each_and_nothing_else_has_one(world: WholeWorld) -> None:
+    waiting = Counter(
+        key
+        for key, node_run in _node_runs(world, "external_event")
+        if node_run.status == LHStatus.RUNNING and _node(world, node_run).external_event.HasField("timeout_seconds")
+    )
+    assert _targets(world, TimerAction.EXTERNAL_EVENT_TIMEOUT) == waiting
+
+
+def the_running_sleeps_have_one_timer_each_and_nothing_else_has_one(world: WholeWorld) -> None:
+    sleeping = {
+        key: milliseconds(node_run.sleep.maturation_time)
+        for key, node_run in _node_runs(world, "sleep")
+        if node_run.status == LHStatus.RUNNING
+    }
+    assert _targets(world, TimerAction.SLEEP) == Counter(sleeping.keys())
+    for timer in world.rows[kinds.TIMER].values():
+        if timer.action == TimerAction.SLEEP:
+            assert timer.due_ms == sleeping[timer.tenant, timer.run, *timer.target]
+
+
+def _task_runs(world: WholeWorld, status: TaskStatus) -> Iterator[tuple[Key, TaskRun]]:
+    for key, task_run in world.rows[kinds.TASK_RUN].items():
+        if task_run.status == status:
+            yield key, task_run
+
+
+def the_queue_holds_the_scheduled_task_runs(world: WholeWorld) -> None:
+    scheduled = {key for key, _ in _task_runs(world, TaskStatus.TASK_SCHEDULED)}
+    assert world.rows[kinds.QUEUED_TASK].keys() == scheduled
+    assert world.queue.keys() == scheduled
+
+
+def the_running_attempts_have_one_timer_each_and_the_pending_ones_another(world: WholeWorld) -> None:
+    for status, action in (
+        (TaskStatus.TASK_RUNNING, TimerAction.TASK_TIMEOUT),
+        (TaskStatus.TASK_PENDING, TimerAction.TASK_RETRY),
+    ):
+        attempts = Counter((*key, len(task_run.attempts) - 1) for key, task_run in _task_runs(world, status))
+        assert _targets(world, action) == attempts
+
+
+def a_task_run_is_where_its_last_attempt_is(world: WholeWorld) -> None:
+    for key, task_run in world.rows[kinds.TASK_RUN].items():
+        assert task_run.status == task_run.attempts[-1].status, key
+        assert len(task_run.attempts) <= task_run.total_attempts
+        retried = {attempt.status for attempt in list(task_run.attempts)[:-1]}
+        assert retried <= {TaskStatus.TASK_FAILED, TaskStatus.TASK_TIMEOUT}
+
+
+def a_wf_run_is_where_its_thread_and_its_last_node_run_are(world: WholeWorld) -> None:
+    for key, wf_run in world.rows[kinds.WF_RUN].items():
+        (thread,) = wf_run.thread_runs
+        assert wf_run.status == thread.status, key
+        assert wf_run.status == LHStatus.RUNNING or wf_run.status in TERMINAL
+        positions = sorted(node_key[3] for node_key in world.rows[kinds.NODE_RUN] if node_key[:2] == key)
+        assert positions == list(range(thread.current_node_position + 1))
+        node_runs = [world.rows[kinds.NODE_RUN][*key, 0, position] for position in positions]
+        assert node_runs[-1].status == wf_run.status
+        assert all(node_run.status == LHStatus.COMPLETED for node_run in node_runs[:-1])
+        for node_run in node_runs:
+            assert node_run.HasField("end_time") == (node_run.status in TERMINAL)
+            assert bool(node_run.failures) == (node_run.status in (LHStatus.ERROR, LHStatus.EXCEPTION))
+
+
+def a_task_node_waits_as_long_as_its_task_run(world: WholeWorld) -> None:
+    for key, node_run in _node_runs(world, "task"):
+        task_run = world.rows[kinds.TASK_RUN][*key[:2], node_run.task.task_run_id.task_guid]
+        assert (node_run.status == LHStatus.RUNNING) == (task_run.status in UNFINISHED), key
+
+
+def every_record_of_a_run_belongs_to_a_run_that_exists(world: WholeWorld) -> None:
+    for kind in (kinds.NODE_RUN, kinds.TASK_RUN, kinds.VARIABLE, kinds.NODE_OUTPUT, kinds.QUEUED_TASK):
+        for key in world.rows[kind]:
+            assert key[:2] in world.rows[kinds.WF_RUN], (kind.name, key)
+
+
+def runs_with_a_retention_have_one_timer_from_their_end_on(world: WholeWorld) -> None:
+    ended = Counter(
+        (*key, milliseconds(wf_run.start_time))
+        for key, wf_run in world.rows[kinds.WF_RUN].items()
+        if wf_run.wf_spec_id.name == KEPT_FOR_A_WHILE and wf_run.status in TERMINAL
+    )
+    assert _targets(world, TimerAction.WF_RUN_RETENTION) == ended
+
+
+def timers_of_events_belong_to_events_that_exist(world: WholeWorld) -> None:
+    for key in _targets(world, TimerAction.EXTERNAL_EVENT_RETENTION):
+        assert key in world.rows[kinds.EXTERNAL_EVENT]
+    for tenant, _, event_def, key, created_ms in _targets(world, TimerAction.CORRELATED_EVENT_TTL):
+        event = world.rows[kinds.CORRELATED_EVENT][tenant, event_def, key]
+        assert milliseconds(event.created_at) == created_ms
+
+
+def no_timer_is_overdue(world: WholeWorld) -> None:
+    """Time has been told, so all that was due has fired."""
+    timer = world.next_timer()
+    assert timer is None or timer.due_ms > world.now_ms
+    assert world.timers == world.rows[kinds.TIMER]
+
+
+def nobody_waits_for_a_key_whose_live_event_fits(world: WholeWorld) -> None:
+    """Except those who came before the def was put again: that an event fits it from then on wakes nobody."""
+    for tenant, event_def, key, *waiter in world.rows[kinds.MARKER]:
+        event = world.rows[kinds.CORRELATED_EVENT].get((tenant, event_def, key))
+        definition = world.rows[kinds.EXTERNAL_EVENT_DEF][tenant, event_def]
+        arrival = world.rows[kinds.NODE_RUN][(tenant, *waiter)].arrival_time
+        if event is not None and milliseconds(arrival) > milliseconds(definition.created_at):
+            assert content_problem(definition, event.content, void_takes_anything=False) is not None, waiter
+
+
+def events_queue_only_behind_a_live_one(world: WholeWorld) -> None:
+    for *lane, _ in world.rows[kinds.QUEUED_EVENT]:
+        assert tuple(lane) in world.rows[kinds.CORRELATED_EVENT]
+    for key in world.rows[kinds.CORRELATED_EVENT_ORIGIN]:
+        assert key in world.rows[kinds.CORRELATED_EVENT]
+
+
+def the_ledger_has_one_row_for_each_verdict_and_only_accepted_ones_have_an_outcome(world: WholeWorld) -> None:
+    for row in world.rows[kinds.LEDGER].values():
+        assert (row.outcome is not None) == (row.verdict == Verdict.ACCEPTED)
+        assert row.verdict != Verdict.DUPLICATE
+    for key, letter in world.rows[kinds.DEAD_LETTER].items():
+        assert world.rows[kinds.LEDGER][key[0], letter.delivery_id].verdict == Verdict.DEAD
+    for key, seen in world.rows[kinds.SEEN_DELIVERY].items():
+        assert world.rows[kinds.LEDGER][key[0], seen.delivery_id].verdict in (Verdict.ACCEPTED, Verdict.FILTERED)
+
+
+def the_outcome_of_a_delivery_for_a_run_tells_where_its_event_is(world: WholeWorld) -> None:
+    for row in world.rows[kinds.LEDGER].values():
+        if row.verdict != Verdict.ACCEPTED or row.correlation_key is not None:
+            continue
+        key = (row.tenant, row.run, row.event_def, row.guid)
+        event = world.rows[kinds.EXTERNAL_EVENT].get(key)
+        match row.outcome:
+            case Outcome.WAITING:
+                assert event is not None
+                assert not event.claimed
+            case Outcome.DELIVERED:
+                assert event is None or event.claimed
+                assert (
+                    event is not None
+                    or ("default", row.run) not in world.rows[kinds.WF_RUN]
+                    or _was_deleted(world, row)
+                )
+            case _:
+                assert event is None
+        assert (key in world.rows[kinds.EXTERNAL_EVENT_ORIGIN]) == (row.outcome == Outcome.WAITING)
+
+
+def _was_deleted(world: WholeWorld, row: Any) -> bool:
+    wf_run = world.rows[kinds.WF_RUN]["default", row.run]
+    return bool(milliseconds(wf_run.start_time) >= row.received_ms)
+
+
+def a_delivery_for_a_key_that_still_waits_is_still_kept(world: WholeWorld) -> None:
+    kept = {
+        *world.rows[kinds.CORRELATED_EVENT_ORIGIN].values(),
+        *world.rows[kinds.EXTERNAL_EVENT_ORIGIN].values(),
+        *(queued.origin for queued in world.rows[kinds.QUEUED_EVENT].values()),
+    }
+    for row in world.rows[kinds.LEDGER].values():
+        if row.outcome == Outcome.WAITING:
+            assert row.delivery_id in kept, row
+
+
+RULES = (
+    an_event_is_claimed_by_exactly_one_node_run_and_a_completed_wait_has_exactly_one_event,
+    an_event_that_fits_a_waiting_node_run_is_not_left_unclaimed,
+    the_running_waits_with_a_key_have_one_marker_each_and_nothing_else_has_one,
+    the_running_waits_with_a_timeout_have_one_timer_each_and_nothing_else_has_one,
+    the_running_sleeps_have_one_timer_each_and_nothing_else_has_one,
+    the_queue_holds_the_scheduled_task_runs,
+    the_running_attempts_have_one_timer_each_and_the_pending_ones_another,
+    a_task_run_is_where_its_last_attempt_is,
+    a_wf_run_is_where_its_thread_and_its_last_node_run_are,
+    a_task_node_waits_as_long_as_its_task_run,
+    every_record_of_a_run_belongs_to_a_run_that_exists,
+    runs_with_a_retention_have_one_timer_from_their_end_on,
+    timers_of_events_belong_to_events_that_exist,
+    no_timer_is_overdue,
+    nobody_waits_for_a_key_whose_live_event_fits,
+    events_queue_only_behind_a_live_one,
+    the_ledger_has_one_row_for_each_verdict_and_only_accepted_ones_have_an_outcome,
+    the_outcome_of_a_delivery_for_a_run_tells_where_its_event_is,
+    a_delivery_for_a_key_that_still_waits_is_still_kept,
+)
+
+
+def check(world: WholeWorld) -> None:
+    """Every rule."""
+    for rule in RULES:
+        rule(world)

@@ -1,0 +1,122 @@
+"""A world that keeps every row as a store would, writes down every command, and watches what each one touches."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from google.protobuf.message import Message
+from littlehorse.model import ScheduledTask, TaskStatus
+
+from lhd.core import kinds
+from lhd.core.kinds import TERMINAL, LedgerRow, Moved, Outcome, Timer
+from lhd.core.records import CommandTime, Key, Kind, LaneId
+from lhd.core.settings import Settings
+from lhd.store.tables import BY_KIND
+from tests.core.world import World
+from tests.properties import workflows
+
+UNFINISHED = frozenset({TaskStatus.TASK_SCHEDULED, TaskStatus.TASK_RUNNING, TaskStatus.TASK_PENDING})
+FINAL: dict[Kind[Any], Any] = {
+    kinds.WF_RUN: lambda wf_run: wf_run.status in TERMINAL,
+    kinds.NODE_RUN: lambda node_run: node_run.status in TERMINAL,
+    kinds.TASK_RUN: lambda task_run: task_run.status not in UNFINISHED,
+    kinds.EXTERNAL_EVENT: lambda event: event.claimed,
+}
+"""When a record has become what it will always be."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A command as it was decided: :func:`ids` with ``serial`` gives the ids it drew."""
+
+    request: Any
+    time: CommandTime
+    serial: int
+
+
+def encoded(kind: Kind[Any], key: Key, value: Any) -> tuple[Any, ...]:
+    """The record as its row has it."""
+    return tuple(BY_KIND[kind].row(key, value))
+
+
+class WholeWorld(World):
+    """Besides what World does: ``rows`` is what a store would hold and ``script`` what was decided.
+
+    Each command is held to this: records that were there before it are shared and stay byte for byte what they were
+    (a change makes a new record), its request stays what it was, and records that are final are never replaced.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__(settings)
+        self.rows: dict[Kind[Any], dict[Key, Any]] = {kind: {} for kind in BY_KIND}
+        self.outcome_ms: dict[str, int] = {}
+        self.script: list[Decided] = []
+        self.handed_out: list[ScheduledTask] = []
+        self._cleared: set[LaneId] = set()
+
+    @classmethod
+    def defined(cls) -> "WholeWorld":
+        """A world with the definitions of the property tests."""
+        world = cls(workflows.SETTINGS)
+        for request in workflows.definitions():
+            world.submit(request)
+        return world
+
+    def submit(self, request: Any, *, command_ms: int | None = None) -> Any:
+        command_time = CommandTime(self.now_ms if command_ms is None else command_ms, self.now_ms)
+        self.script.append(Decided(request, command_time, len(self.script) + 1))
+        before = [
+            (kind, key, value, encoded(kind, key, value))
+            for kind, rows in self.rows.items()
+            for key, value in rows.items()
+        ]
+        asked = request.SerializeToString(deterministic=True) if isinstance(request, Message) else request
+        outer, self._cleared = self._cleared, set()
+        try:
+            return super().submit(request, command_ms=command_ms)
+        finally:
+            if isinstance(request, Message):
+                assert request.SerializeToString(deterministic=True) == asked, "a request was changed"
+            for kind, key, value, was in before:
+                assert encoded(kind, key, value) == was, f"the shared {kind.name} {key} was changed in place"
+                self._check_history(kind, key, value, was)
+            self._cleared |= outer
+
+    def _check_history(self, kind: Kind[Any], key: Key, value: Any, was: tuple[Any, ...]) -> None:
+        if kind not in FINAL or not FINAL[kind](value) or kind.lane_of(key) in self._cleared:
+            return
+        assert key in self.rows[kind], f"the final {kind.name} {key} is gone"
+        assert encoded(kind, key, self.rows[kind][key]) == was, f"the final {kind.name} {key} was changed"
+
+    def _take_effects(self) -> None:
+        self._cleared.update(self.memory.cleared)
+        for lane in self.memory.cleared:
+            for kind, rows in self.rows.items():
+                if kind.lane == lane.name:
+                    for key in [key for key in rows if kind.lane_of(key) == lane]:
+                        del rows[key]
+        for kind, writes in self.memory.pending.items():
+            if kind is not kinds.OUTCOME:
+                self._write(self.rows[kind], writes)
+        for (tenant, delivery_id, outcome), moved in self.memory.pending.get(kinds.OUTCOME, {}).items():
+            self._move((tenant, delivery_id), Outcome(outcome), moved)
+        super()._take_effects()
+
+    def _write(self, rows: dict[Key, Any], writes: dict[Key, Any]) -> None:
+        for key, value in writes.items():
+            if value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = value
+
+    def _move(self, key: Key, outcome: Outcome, moved: Moved) -> None:
+        row: LedgerRow = self.rows[kinds.LEDGER][key]
+        assert outcome != Outcome.WAITING
+        assert row.outcome is not None, "only an accepted delivery has an outcome"
+        if row.outcome == Outcome.WAITING:
+            run, guid = row.run or moved.run, row.guid or moved.guid
+            self.rows[kinds.LEDGER][key] = replace(row, outcome=outcome, run=run, guid=guid)
+            self.outcome_ms[row.delivery_id] = moved.at_ms
+
+    def next_timer(self) -> Timer | None:
+        """The timer that is due first."""
+        return min(self.timers.values(), key=lambda timer: timer.due_ms, default=None)
