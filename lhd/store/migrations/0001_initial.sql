@@ -1,0 +1,134 @@
+-- Every key begins with the tenant. A "body" is a deterministically serialised message of littlehorse.model.
+-- Times are milliseconds since the epoch. "run" is the printed form of a WfRunId, ancestors joined by "_".
+
+CREATE TABLE tenant (id TEXT PRIMARY KEY, created_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO tenant VALUES ('default', CAST(strftime('%s', 'now') AS INTEGER) * 1000);
+
+CREATE TABLE wf_spec (
+    tenant TEXT NOT NULL, name TEXT NOT NULL, major_version INTEGER NOT NULL, revision INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (tenant, name, major_version, revision)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE task_def (
+    tenant TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (tenant, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE external_event_def (
+    tenant TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (tenant, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE wf_run (
+    tenant TEXT NOT NULL, run TEXT NOT NULL,
+    wf_spec_name TEXT NOT NULL, major_version INTEGER NOT NULL, revision INTEGER NOT NULL,
+    status INTEGER NOT NULL, start_ms INTEGER NOT NULL, parent TEXT, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, run)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX wf_run_by_start ON wf_run (tenant, start_ms, run);
+CREATE INDEX wf_run_by_spec ON wf_run (tenant, wf_spec_name, start_ms, run);
+CREATE INDEX wf_run_by_parent ON wf_run (tenant, parent, start_ms, run) WHERE parent IS NOT NULL;
+
+CREATE TABLE node_run (
+    tenant TEXT NOT NULL, run TEXT NOT NULL, thread INTEGER NOT NULL, position INTEGER NOT NULL,
+    open INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, run, thread, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX node_run_open ON node_run (tenant, run) WHERE open = 1;
+
+CREATE TABLE variable (
+    tenant TEXT NOT NULL, run TEXT NOT NULL, thread INTEGER NOT NULL, name TEXT NOT NULL,
+    value BLOB NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, run, thread, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE task_run (
+    tenant TEXT NOT NULL, run TEXT NOT NULL, task_guid TEXT NOT NULL, open INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, run, task_guid)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX task_run_open ON task_run (tenant, run) WHERE open = 1;
+
+-- The rowid keeps the order of arrival, which decides between events of the same millisecond.
+CREATE TABLE external_event (
+    arrival INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL, run TEXT NOT NULL, event_def TEXT NOT NULL, guid TEXT NOT NULL,
+    open INTEGER NOT NULL, body BLOB NOT NULL,
+    UNIQUE (tenant, run, event_def, guid)
+) STRICT;
+CREATE INDEX external_event_by_guid ON external_event (tenant, guid);
+CREATE INDEX external_event_open ON external_event (tenant, run) WHERE open = 1;
+
+CREATE TABLE node_output (
+    tenant TEXT NOT NULL, run TEXT NOT NULL, thread INTEGER NOT NULL, node_name TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, run, thread, node_name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE external_event_origin (
+    tenant TEXT NOT NULL, run TEXT NOT NULL, event_def TEXT NOT NULL, guid TEXT NOT NULL, delivery_id TEXT NOT NULL,
+    PRIMARY KEY (tenant, run, event_def, guid)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE correlated_event (
+    tenant TEXT NOT NULL, event_def TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, event_def, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE correlated_event_origin (
+    tenant TEXT NOT NULL, event_def TEXT NOT NULL, key TEXT NOT NULL, delivery_id TEXT NOT NULL,
+    PRIMARY KEY (tenant, event_def, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE queued_event (
+    tenant TEXT NOT NULL, event_def TEXT NOT NULL, key TEXT NOT NULL, number INTEGER NOT NULL,
+    delivery_id TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, event_def, key, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE marker (
+    tenant TEXT NOT NULL, event_def TEXT NOT NULL, key TEXT NOT NULL,
+    run TEXT NOT NULL, thread INTEGER NOT NULL, position INTEGER NOT NULL,
+    PRIMARY KEY (tenant, event_def, key, run, thread, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX marker_by_key ON marker (tenant, key);
+
+CREATE TABLE timer (
+    tenant TEXT NOT NULL, run TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL, due_ms INTEGER NOT NULL,
+    PRIMARY KEY (tenant, run, action, target)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX timer_by_due ON timer (due_ms, tenant, run, action, target);
+
+CREATE TABLE queued_task (
+    place INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL, run TEXT NOT NULL, task_guid TEXT NOT NULL, task_def TEXT NOT NULL,
+    UNIQUE (tenant, run, task_guid)
+) STRICT;
+
+CREATE TABLE seen_delivery (
+    tenant TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
+    delivery_id TEXT NOT NULL, digest BLOB NOT NULL, seen_ms INTEGER NOT NULL,
+    PRIMARY KEY (tenant, source, identity)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX seen_delivery_by_time ON seen_delivery (seen_ms);
+
+CREATE TABLE dead_letter (
+    tenant TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
+    delivery_id TEXT NOT NULL, reason TEXT NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
+    count INTEGER NOT NULL, body BLOB NOT NULL, content_type TEXT NOT NULL,
+    PRIMARY KEY (tenant, source, identity)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dead_letter_by_time ON dead_letter (last_ms);
+
+CREATE TABLE ledger (
+    tenant TEXT NOT NULL, delivery_id TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
+    received_ms INTEGER NOT NULL, verdict TEXT NOT NULL, reason TEXT NOT NULL, route TEXT NOT NULL,
+    event_def TEXT NOT NULL, correlation_key TEXT, run TEXT, guid TEXT, outcome TEXT, outcome_ms INTEGER,
+    PRIMARY KEY (tenant, delivery_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ledger_by_guid ON ledger (tenant, guid) WHERE guid IS NOT NULL;
+CREATE INDEX ledger_by_key ON ledger (tenant, correlation_key) WHERE correlation_key IS NOT NULL;
+CREATE INDEX ledger_by_run ON ledger (tenant, run) WHERE run IS NOT NULL;
+CREATE INDEX ledger_by_time ON ledger (received_ms);
+
+CREATE TABLE cursor (
+    tenant TEXT NOT NULL, source TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (tenant, source)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,332 @@
+"""Which table holds which kind of record, and how a record becomes a row and a row a record."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+from littlehorse.model import (
+    CorrelatedEvent,
+    ExternalEvent,
+    ExternalEventDef,
+    NodeRun,
+    TaskDef,
+    TaskRun,
+    Variable,
+    VariableValue,
+    WfRun,
+    WfSpec,
+)
+
+from lhd.core import kinds
+from lhd.core.ids import milliseconds, printed
+from lhd.core.kinds import DeadLetter, LedgerRow, Moved, QueuedEvent, QueuedTask, SeenDelivery, Timer, TimerAction
+from lhd.core.records import Key, Kind
+from lhd.core.specs.registered import RegisteredSpec
+from lhd.core.values import INT_MAX, INT_MIN
+
+
+@dataclass(frozen=True)
+class Table:
+    """One kind's table. ``encode`` gives the values of ``columns``; ``decode`` reads those of ``loaded``."""
+
+    kind: Kind[Any]
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    encode: Callable[[Key, Any], Sequence[Any]]
+    loaded: tuple[str, ...]
+    decode: Callable[[Key, Sequence[Any]], Any]
+    arrival: str = "0"
+
+    @property
+    def name(self) -> str:
+        """Tables are called like their kinds."""
+        return self.kind.name
+
+    @property
+    def lane_columns(self) -> tuple[str, ...]:
+        """The columns that name the lane."""
+        return self.key[: self.kind.depth]
+
+    @property
+    def upsert(self) -> str:
+        """The statement that creates or replaces a row."""
+        columns = self.key + self.columns
+        marks = ", ".join("?" * len(columns))
+        changes = ", ".join(f"{column} = excluded.{column}" for column in self.columns)
+        conflict = f"DO UPDATE SET {changes}" if changes else "DO NOTHING"
+        return (
+            f"INSERT INTO {self.name} ({', '.join(columns)}) VALUES ({marks}) "
+            f"ON CONFLICT ({', '.join(self.key)}) {conflict}"
+        )
+
+    def row(self, key: Key, value: Any) -> tuple[Any, ...]:
+        """The parameters of :attr:`upsert`."""
+        return (*self.key_row(key), *self.encode(key, value))
+
+    def key_row(self, key: Key) -> tuple[Any, ...]:
+        """The parameters of :attr:`delete`."""
+        return key
+
+    @property
+    def delete(self) -> str:
+        """The statement that removes a row."""
+        return f"DELETE FROM {self.name} WHERE {self._equals(self.key)}"
+
+    @property
+    def delete_lane(self) -> str:
+        """The statement that removes every row of a lane."""
+        return f"DELETE FROM {self.name} WHERE {self._equals(self.lane_columns)}"
+
+    @property
+    def select(self) -> str:
+        """The statement that reads one row by its key."""
+        return f"SELECT {', '.join(self.loaded)} FROM {self.name} WHERE {self._equals(self.key)}"
+
+    def _equals(self, columns: tuple[str, ...]) -> str:
+        return " AND ".join(f"{column} = ?" for column in columns)
+
+
+class _TimerTable(Table):
+    def key_row(self, key: Key) -> tuple[Any, ...]:
+        return (*key[:3], json.dumps(key[3]))
+
+
+class _OutcomeTable(Table):
+    @property
+    def upsert(self) -> str:
+        """An outcome moves once, from waiting; the last parameters are the values of :func:`_outcome`."""
+        return (
+            "UPDATE ledger SET outcome = ?3, outcome_ms = ?4, run = coalesce(run, ?5), guid = coalesce(guid, ?6) "
+            "WHERE tenant = ?1 AND delivery_id = ?2 AND outcome = 'waiting'"
+        )
+
+
+def _is_open(kind: Kind[Any], value: Any) -> bool:
+    assert kind.is_open is not None
+    return kind.is_open(value)
+
+
+def _serialise(message: Message) -> bytes:
+    return message.SerializeToString(deterministic=True)
+
+
+def _body(kind: Kind[Any], message: type[Message], *key: str) -> Table:
+    return Table(
+        kind,
+        key,
+        ("body",),
+        lambda _, value: (_serialise(value),),
+        ("body",),
+        lambda _, row: message.FromString(row[0]),
+    )
+
+
+def _wf_run(_: Key, run: WfRun) -> Sequence[Any]:
+    spec = run.wf_spec_id
+    parent = printed(run.id.parent_wf_run_id) if run.id.HasField("parent_wf_run_id") else None
+    start_ms = milliseconds(run.start_time)
+    return spec.name, spec.major_version, spec.revision, run.status, start_ms, parent, _serialise(run)
+
+
+def _ledger(_: Key, row: LedgerRow) -> Sequence[Any]:
+    return (
+        row.source,
+        row.identity,
+        row.received_ms,
+        row.verdict,
+        row.reason,
+        row.route,
+        row.event_def,
+        row.correlation_key,
+        row.run,
+        row.guid,
+        row.outcome,
+        None,
+    )
+
+
+def _moved(_: Key, moved: Moved) -> Sequence[Any]:
+    return moved.at_ms, moved.run, moved.guid
+
+
+def _dead_letter(_: Key, letter: DeadLetter) -> Sequence[Any]:
+    return (
+        letter.delivery_id,
+        letter.reason,
+        letter.first_ms,
+        letter.last_ms,
+        letter.count,
+        letter.body,
+        letter.content_type,
+    )
+
+
+def _write_only(_: Key, __: Sequence[Any]) -> Any:
+    raise AssertionError("the core never reads this kind")
+
+
+_RUN = ("tenant", "run")
+_EVENT = (*_RUN, "event_def", "guid")
+_CORRELATION = ("tenant", "event_def", "key")
+_DELIVERY = ("tenant", "source", "identity")
+_DEAD_LETTER = ("delivery_id", "reason", "first_ms", "last_ms", "count", "body", "content_type")
+_SEEN = ("delivery_id", "digest", "seen_ms")
+_LEDGER = (
+    "source",
+    "identity",
+    "received_ms",
+    "verdict",
+    "reason",
+    "route",
+    "event_def",
+    "correlation_key",
+    "run",
+    "guid",
+    "outcome",
+    "outcome_ms",
+)
+
+TABLES: tuple[Table, ...] = (
+    Table(
+        kinds.WF_SPEC,
+        ("tenant", "name", "major_version", "revision"),
+        ("body",),
+        lambda _, spec: (_serialise(spec.message),),
+        ("body",),
+        lambda _, row: RegisteredSpec(WfSpec.FromString(row[0])),
+    ),
+    _body(kinds.TASK_DEF, TaskDef, "tenant", "name"),
+    _body(kinds.EXTERNAL_EVENT_DEF, ExternalEventDef, "tenant", "name"),
+    Table(
+        kinds.WF_RUN,
+        _RUN,
+        ("wf_spec_name", "major_version", "revision", "status", "start_ms", "parent", "body"),
+        _wf_run,
+        ("body",),
+        lambda _, row: WfRun.FromString(row[0]),
+    ),
+    Table(
+        kinds.NODE_RUN,
+        (*_RUN, "thread", "position"),
+        ("open", "body"),
+        lambda _, node_run: (_is_open(kinds.NODE_RUN, node_run), _serialise(node_run)),
+        ("body",),
+        lambda _, row: NodeRun.FromString(row[0]),
+    ),
+    Table(
+        kinds.VARIABLE,
+        (*_RUN, "thread", "name"),
+        ("value", "body"),
+        lambda _, variable: (_serialise(variable.value), _serialise(variable)),
+        ("body",),
+        lambda _, row: Variable.FromString(row[0]),
+    ),
+    Table(
+        kinds.TASK_RUN,
+        (*_RUN, "task_guid"),
+        ("open", "body"),
+        lambda _, task_run: (_is_open(kinds.TASK_RUN, task_run), _serialise(task_run)),
+        ("body",),
+        lambda _, row: TaskRun.FromString(row[0]),
+    ),
+    Table(
+        kinds.EXTERNAL_EVENT,
+        _EVENT,
+        ("open", "body"),
+        lambda _, event: (_is_open(kinds.EXTERNAL_EVENT, event), _serialise(event)),
+        ("body",),
+        lambda _, row: ExternalEvent.FromString(row[0]),
+        arrival="arrival",
+    ),
+    _body(kinds.NODE_OUTPUT, VariableValue, *_RUN, "thread", "node_name"),
+    Table(
+        kinds.EXTERNAL_EVENT_ORIGIN,
+        _EVENT,
+        ("delivery_id",),
+        lambda _, delivery_id: (delivery_id,),
+        ("delivery_id",),
+        lambda _, row: row[0],
+    ),
+    _body(kinds.CORRELATED_EVENT, CorrelatedEvent, *_CORRELATION),
+    Table(
+        kinds.CORRELATED_EVENT_ORIGIN,
+        _CORRELATION,
+        ("delivery_id",),
+        lambda _, delivery_id: (delivery_id,),
+        ("delivery_id",),
+        lambda _, row: row[0],
+    ),
+    Table(
+        kinds.QUEUED_EVENT,
+        (*_CORRELATION, "number"),
+        ("delivery_id", "body"),
+        lambda _, queued: (queued.origin, _serialise(queued.event)),
+        ("delivery_id", "body"),
+        lambda _, row: QueuedEvent(CorrelatedEvent.FromString(row[1]), row[0]),
+    ),
+    Table(kinds.MARKER, (*_CORRELATION, "run", "thread", "position"), (), lambda *_: (), (), lambda *_: True),
+    _TimerTable(
+        kinds.TIMER,
+        (*_RUN, "action", "target"),
+        ("due_ms",),
+        lambda _, timer: (timer.due_ms,),
+        ("due_ms",),
+        _write_only,
+    ),
+    Table(
+        kinds.QUEUED_TASK,
+        (*_RUN, "task_guid"),
+        ("task_def",),
+        lambda _, queued: (queued.task_def,),
+        ("task_def",),
+        _write_only,
+    ),
+    Table(
+        kinds.SEEN_DELIVERY,
+        _DELIVERY,
+        _SEEN,
+        lambda _, seen: (seen.delivery_id, seen.digest, seen.seen_ms),
+        _SEEN,
+        lambda _, row: SeenDelivery(*row),
+    ),
+    Table(kinds.DEAD_LETTER, _DELIVERY, _DEAD_LETTER, _dead_letter, _DEAD_LETTER, lambda _, row: DeadLetter(*row)),
+    Table(kinds.LEDGER, ("tenant", "delivery_id"), _LEDGER, _ledger, (), _write_only),
+    _OutcomeTable(kinds.OUTCOME, ("tenant", "delivery_id", "outcome"), (), _moved, (), _write_only),
+    Table(kinds.CURSOR, ("tenant", "source"), ("value",), lambda _, value: (value,), ("value",), lambda _, row: row[0]),
+)
+"""In the order in which a commit writes them: an outcome moves the ledger row that was written before it."""
+
+BY_KIND = {table.kind: table for table in TABLES}
+
+
+def require_storable(writes: Mapping[Kind[Any], Mapping[Key, Any]]) -> None:
+    """Raise ValueError where a record holds what a row cannot: a number beyond 64 bits, text that is not Unicode.
+
+    A commit fails as a whole, so such a record must be found before it is part of one.
+    """
+    for kind, records in writes.items():
+        table = BY_KIND[kind]
+        for key, value in records.items():
+            for column in table.key_row(key) if value is None else table.row(key, value):
+                if isinstance(column, str):
+                    column.encode()
+                elif isinstance(column, int) and not INT_MIN <= column <= INT_MAX:
+                    raise ValueError(f"a number of a {kind.name} has more than 64 bits")
+
+
+def lane_tables(lane: str) -> list[Table]:
+    """The tables that hold rows of a kind of lane."""
+    return [table for table in TABLES if table.kind.lane == lane and table.kind is not kinds.OUTCOME]
+
+
+def timer_from_row(row: Sequence[Any]) -> Timer:
+    """A timer from (due_ms, tenant, run, action, target)."""
+    due_ms, tenant, run, action, target = row
+    return Timer(due_ms, tenant, run, TimerAction(action), tuple(json.loads(target)))
+
+
+def queued_task_from_row(row: Sequence[Any]) -> QueuedTask:
+    """A queued task from (tenant, run, task_guid, task_def)."""
+    return QueuedTask(*row)
