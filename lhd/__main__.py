@@ -1,0 +1,6 @@
+"""``python -m lhd``."""
+
+from lhd.cli import main
+
+if __name__ == "__main__":
+    main()

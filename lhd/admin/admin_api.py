@@ -1,0 +1,30 @@
+"""The admin API that the CLI speaks: HTTP and JSON on a unix socket that only the daemon's user can open."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from lhd.http import HttpListener
+from lhd.intake.explain import explain
+from lhd.store import Reader
+
+
+def add_admin_routes(http: HttpListener, reader: Reader, status: Callable[[], dict[str, Any]]) -> None:
+    """Hang the admin API on a listener."""
+
+    async def get_status(_: web.Request) -> web.Response:
+        return _json(status())
+
+    async def get_explain(request: web.Request) -> web.Response:
+        name = request.query.get("id", "")
+        tenant = request.query.get("tenant", "default")
+        return _json(await explain(reader, tenant, name))
+
+    http.add("GET", "/status", get_status)
+    http.add("GET", "/explain", get_explain)
+
+
+def _json(value: Any) -> web.Response:
+    return web.Response(body=orjson.dumps(value), content_type="application/json")

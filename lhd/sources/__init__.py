@@ -1,0 +1,1 @@
+"""Sources: finding the kinds that are installed, checking their tables, and running them under supervision."""

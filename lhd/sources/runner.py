@@ -1,0 +1,155 @@
+"""Runs each source under supervision: a source that fails is started again with back-off, and the others run on."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+import structlog
+from anyio.abc import TaskStatus
+
+from lhd.core import kinds
+from lhd.engine import Engine
+from lhd.http import HttpListener
+from lhd.intake.intake import Intake, Refusals
+from lhd.metrics import SOURCE_RESTARTS, SOURCE_UP
+from lhd.plugin import KEEP, ConfigError, Event, HttpHandler, Overloaded, Receipt, SourceContext, Transient
+from lhd.sources.registry import ConfiguredSource
+from lhd.store import Reader
+
+_BACK_OFF_FIRST_S = 1.0
+_BACK_OFF_MAX_S = 60.0
+_STEADY_S = 60.0
+
+
+class State(StrEnum):
+    """What a source is doing."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    FAULTED = "faulted"
+    ENDED = "ended"
+
+
+class _Context(SourceContext):
+    def __init__(self, runner: "SourceRunner", cursor: Any) -> None:
+        self.name = runner.name
+        self.log = structlog.get_logger("lhd.source").bind(source=runner.name)
+        self.cursor = cursor
+        self._runner = runner
+        self._paths: list[tuple[str, str]] = []
+
+    @property
+    def data_dir(self) -> Path:
+        path = self._runner.data_dir / "sources" / self.name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    async def commit(self, events: Sequence[Event], *, cursor: Any = KEEP) -> list[Receipt]:
+        receipts = await self._runner.intake.commit(events, cursor)
+        if cursor is not KEEP:
+            self.cursor = cursor
+        return receipts
+
+    def http_route(self, method: str, path: str, handler: HttpHandler) -> None:
+        try:
+            self._runner.http.add(method, path, handler)
+        except ValueError as error:
+            raise ConfigError("path", str(error), "give each source a path of its own") from error
+        self._paths.append((method, path))
+
+    def close(self) -> None:
+        for method, path in self._paths:
+            self._runner.http.remove(method, path)
+
+    def refused(self, reason: str, **facts: str | int) -> None:
+        self._runner.refusals.note(self.name, reason, self.clock_ms(), facts)
+
+    def clock_ms(self) -> int:
+        return self._runner.engine.now_ms()
+
+    @property
+    def overloaded(self) -> bool:
+        return self._runner.intake.overloaded
+
+
+class SourceRunner:
+    """One source, from its first start to the end of the daemon."""
+
+    def __init__(
+        self,
+        configured: ConfiguredSource,
+        engine: Engine,
+        reader: Reader,
+        http: HttpListener,
+        refusals: Refusals,
+        data_dir: Path,
+    ) -> None:
+        self.name = configured.name
+        self.kind = configured.config.kind
+        self.engine = engine
+        self.http = http
+        self.refusals = refusals
+        self.data_dir = data_dir
+        self.state = State.STARTING
+        self.reason = ""
+        self.restarts = 0
+        tenant = configured.config.tenant
+        self.intake = Intake(engine, tenant, self.name, self.kind, configured.routes)
+        self._tenant = tenant
+        self._reader = reader
+        self._source = configured.source
+        self._log = structlog.get_logger("lhd.sources").bind(source=self.name)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run the source until cancelled; counts as started once its first run is under way or has failed."""
+        back_off_s = _BACK_OFF_FIRST_S
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._report_started, task_status)
+            while True:
+                began = anyio.current_time()
+                wait_s = await self._run_once(back_off_s)
+                if wait_s is None:
+                    return
+                if anyio.current_time() - began > _STEADY_S:
+                    back_off_s = _BACK_OFF_FIRST_S
+                self._log.warning("the source failed and is started again", reason=self.reason, after_s=wait_s)
+                await anyio.sleep(wait_s)
+                back_off_s = min(back_off_s * 2, _BACK_OFF_MAX_S)
+                self.restarts += 1
+                SOURCE_RESTARTS.labels(self.name).inc()
+
+    async def _report_started(self, task_status: TaskStatus[None]) -> None:
+        # The source runs up to its first await before this task has its turn again.
+        while self.state == State.STARTING:
+            await anyio.lowlevel.checkpoint()
+        task_status.started()
+
+    async def _run_once(self, back_off_s: float) -> float | None:
+        """Run the source; returns the seconds to wait before the next run, or None when it has ended by itself."""
+        context = _Context(self, await self._cursor())
+        self.state, self.reason = State.RUNNING, ""
+        SOURCE_UP.labels(self.name).set(1)
+        try:
+            await self._source.run(context)
+        except (Transient, Overloaded) as error:
+            self.reason, back_off_s = str(error), error.after_s
+        except ConfigError as error:
+            self.reason = str(error)
+        except Exception as error:  # noqa: BLE001 - a source's bug ends this run of this source only
+            self.reason = f"{type(error).__name__} in the source's code"
+            self._log.exception("the source failed because of a bug in its code")
+        else:
+            self.state = State.ENDED
+            return None
+        finally:
+            context.close()
+            SOURCE_UP.labels(self.name).set(0)
+        self.state = State.FAULTED
+        return back_off_s
+
+    async def _cursor(self) -> Any:
+        text = await self._reader.get(kinds.CURSOR, (self._tenant, self.name))
+        return None if text is None else orjson.loads(text)
