@@ -4,17 +4,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from littlehorse.model import (
+    Checkpoint,
     CorrelatedEvent,
     ExternalEvent,
     ExternalEventDef,
+    InactiveThreadRun,
     LHStatus,
     NodeRun,
+    StructDef,
     TaskDef,
     TaskRun,
     TaskStatus,
+    UserTaskDef,
+    UserTaskRun,
+    UserTaskRunStatus,
     Variable,
     VariableValue,
     WfRun,
+    WorkflowEvent,
+    WorkflowEventDef,
 )
 
 from lhd.core.records import Key, Kind, LaneId
@@ -160,6 +168,7 @@ class DeadLetter:
 
 TERMINAL = frozenset({LHStatus.COMPLETED, LHStatus.ERROR, LHStatus.EXCEPTION})
 _UNFINISHED = frozenset({TaskStatus.TASK_SCHEDULED, TaskStatus.TASK_RUNNING, TaskStatus.TASK_PENDING})
+USER_TASK_ENDED = frozenset({UserTaskRunStatus.DONE, UserTaskRunStatus.CANCELLED})
 
 WF_SPEC = Kind[RegisteredSpec]("wf_spec", "wf_spec", 2)
 """(tenant, name, major_version, revision)"""
@@ -167,6 +176,12 @@ TASK_DEF = Kind[TaskDef]("task_def", "task_def", 2)
 """(tenant, name)"""
 EXTERNAL_EVENT_DEF = Kind[ExternalEventDef]("external_event_def", "external_event_def", 2)
 """(tenant, name)"""
+WORKFLOW_EVENT_DEF = Kind[WorkflowEventDef]("workflow_event_def", "workflow_event_def", 2)
+"""(tenant, name)"""
+USER_TASK_DEF = Kind[UserTaskDef]("user_task_def", "user_task_def", 2)
+"""(tenant, name, version)"""
+STRUCT_DEF = Kind[StructDef]("struct_def", "struct_def", 2)
+"""(tenant, name, version)"""
 
 WF_RUN = Kind[WfRun]("wf_run", "run", 2)
 """(tenant, run)"""
@@ -180,6 +195,16 @@ EXTERNAL_EVENT = Kind[ExternalEvent]("external_event", "run", 2, is_open=lambda 
 """(tenant, run, event def, guid)"""
 NODE_OUTPUT = Kind[VariableValue]("node_output", "run", 2)
 """(tenant, run, thread, node name): the latest output of a node that the ThreadSpec refers to"""
+INACTIVE_THREAD_RUN = Kind[InactiveThreadRun]("inactive_thread_run", "run", 2, is_open=lambda _: False)
+"""(tenant, run, thread): an archived ThreadRun"""
+USER_TASK_RUN = Kind[UserTaskRun]("user_task_run", "run", 2, is_open=lambda run: run.status not in USER_TASK_ENDED)
+"""(tenant, run, user_task_guid)"""
+WORKFLOW_EVENT = Kind[WorkflowEvent]("workflow_event", "run", 2, write_only=True)
+"""(tenant, run, event def, number)"""
+WORKFLOW_EVENTS_THROWN = Kind[int]("workflow_events_thrown", "run", 2)
+"""(tenant, run, event def): how many WorkflowEvents of the def the WfRun has thrown"""
+CHECKPOINT = Kind[Checkpoint]("checkpoint", "run", 2, write_only=True)
+"""(tenant, run, task_guid, number)"""
 EXTERNAL_EVENT_ORIGIN = Kind[str]("external_event_origin", "run", 2)
 """(tenant, run, event def, guid): the delivery that an unclaimed event came from"""
 

@@ -124,39 +124,33 @@ def wf_run(world: World, wf_run_id: str = "r") -> WfRun:
     return found
 
 
-def thread(world: World, wf_run_id: str = "r") -> ThreadRun:
-    """Thread 0."""
-    return wf_run(world, wf_run_id).thread_runs[0]
+def thread(world: World, wf_run_id: str = "r", *, number: int = 0) -> ThreadRun:
+    """A ThreadRun that is not archived."""
+    return next(thread for thread in wf_run(world, wf_run_id).thread_runs if thread.number == number)
 
 
-def node(world: World, position: int, wf_run_id: str = "r") -> NodeRun:
-    """A NodeRun of thread 0 that exists."""
-    found = world.node_run(position, wf_run_id=wf_run_id)
-    assert found is not None
+def node(world: World, position: int, wf_run_id: str = "r", *, number: int = 0) -> NodeRun:
+    """A NodeRun of a thread that exists."""
+    found = world.node_run(position, wf_run_id=wf_run_id, thread=number)
+    assert found is not None, f"thread {number} has no NodeRun {position}"
     return found
 
 
-def reached(world: World, position: int, wf_run_id: str = "r") -> bool:
-    """Whether thread 0 has a NodeRun at this position."""
-    try:
-        return world.node_run(position, wf_run_id=wf_run_id) is not None
-    except NotLoaded:
-        return False
+def reached(world: World, position: int, wf_run_id: str = "r", *, number: int = 0) -> bool:
+    """Whether a thread has a NodeRun at this position."""
+    return world.node_run(position, wf_run_id=wf_run_id, thread=number) is not None
 
 
-def failure(world: World, position: int, wf_run_id: str = "r") -> Failure:
+def failure(world: World, position: int, wf_run_id: str = "r", *, number: int = 0) -> Failure:
     """The last Failure of a NodeRun."""
-    return node(world, position, wf_run_id).failures[-1]
+    return node(world, position, wf_run_id, number=number).failures[-1]
 
 
-def python(world: World, variable: str, wf_run_id: str = "r") -> Any:
+def python(world: World, variable: str, wf_run_id: str = "r", *, number: int = 0) -> Any:
     """The Python value of a variable."""
-    return extract_value(world.variable(variable, wf_run_id=wf_run_id))
+    return extract_value(world.variable(variable, wf_run_id=wf_run_id, thread=number))
 
 
 def event_exists(world: World, event_def: str, guid: str, wf_run_id: str = "r") -> bool:
     """Whether an ExternalEvent is stored."""
-    try:
-        return world.external_event(event_def, guid, wf_run_id=wf_run_id) is not None
-    except NotLoaded:
-        return False
+    return world.external_event(event_def, guid, wf_run_id=wf_run_id) is not None

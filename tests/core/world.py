@@ -1,11 +1,13 @@
 """A world for tests of the pure core: everything in memory, and time moves when the test says so."""
 
 import itertools
-from typing import Any
+from typing import Any, TypeVar
 
 from littlehorse.model import (
+    Checkpoint,
     ExternalEvent,
     ExternalEventDefId,
+    InactiveThreadRun,
     NodeRun,
     PutExternalEventRequest,
     PutTaskDefRequest,
@@ -17,12 +19,14 @@ from littlehorse.model import (
     TaskRunId,
     TaskStatus,
     TypeDefinition,
+    UserTaskRun,
     VariableDef,
     VariableType,
     VariableValue,
     WfRun,
     WfRunId,
     WfSpec,
+    WorkflowEvent,
 )
 from littlehorse.utils import to_variable_value
 from littlehorse.workflow import Workflow
@@ -32,10 +36,11 @@ from lhd.core.commands import Command, decide
 from lhd.core.commands.tasks import ClaimTask
 from lhd.core.commands.timers import TimerDue
 from lhd.core.kinds import QueuedTask, Timer
-from lhd.core.records import CommandTime, Memory, NotLoaded, Transaction
+from lhd.core.records import CommandTime, Key, Kind, Memory, NotLoaded, Transaction
 from lhd.core.settings import Settings
 
 TENANT = "default"
+T = TypeVar("T")
 
 
 class World:
@@ -50,6 +55,8 @@ class World:
         self.memory = Memory()
         self.timers: dict[Any, Timer] = {}
         self.queue: dict[Any, QueuedTask] = {}
+        self.all_wf_runs: dict[Key, None] = {}
+        self._written: dict[Key, Any] = {}
         self._commands = itertools.count(1)
 
     def submit(self, request: Any, *, command_ms: int | None = None) -> Any:
@@ -79,6 +86,11 @@ class World:
             for table in (self.timers, self.queue):
                 for key in [key for key in table if key[:2] == lane.key and lane.name == "run"]:
                     del table[key]
+            for written in [one for one in self._written if one[1:3] == lane.key and lane.name == "run"]:
+                del self._written[written]
+        self.all_wf_runs |= dict.fromkeys(writes.get(kinds.WF_RUN, {}))
+        for kind in (kinds.WORKFLOW_EVENT, kinds.CHECKPOINT):
+            self._written |= {(kind.name, *key): value for key, value in writes.get(kind, {}).items()}
         for kind, table in ((kinds.TIMER, self.timers), (kinds.QUEUED_TASK, self.queue)):
             for key, value in writes.get(kind, {}).items():
                 table.pop(key, None)
@@ -110,6 +122,8 @@ class World:
         request = workflow.compile()
         for event in workflow.external_events_to_register:
             self.submit(event.to_put_external_event_def_request())
+        for thrown in workflow.workflow_events_to_register:
+            self.submit(thrown.to_put_workflow_event_def_request())
         spec: WfSpec = self.submit(request)
         return spec
 
@@ -165,24 +179,64 @@ class World:
 
     # What a client would read.
 
+    def find(self, kind: Kind[T], *key: Any) -> T | None:
+        """One record of the tenant by the rest of its key; None where there is none."""
+        try:
+            return self.memory.lookup(kind, (TENANT, *key))
+        except NotLoaded:
+            return None
+
+    def of_run(self, kind: Kind[T], wf_run_id: str = "r") -> list[T]:
+        """Every record of one kind of a WfRun, in the order of their creation."""
+        return list(self.memory.scan(kind, (TENANT, wf_run_id)).values())
+
     def wf_run(self, wf_run_id: str = "r") -> WfRun | None:
         """The WfRun."""
-        return self.memory.lookup(kinds.WF_RUN, (TENANT, wf_run_id))
+        return self.find(kinds.WF_RUN, wf_run_id)
+
+    def child_wf_runs(self, wf_run_id: str = "r") -> list[str]:
+        """The printed ids of the WfRuns whose parent this one is, in the order of their creation."""
+        return [
+            str(key[1])
+            for key in self.all_wf_runs
+            if str(key[1]).rpartition("_")[0] == wf_run_id and self.wf_run(str(key[1])) is not None
+        ]
 
     def node_run(self, position: int, *, wf_run_id: str = "r", thread: int = 0) -> NodeRun | None:
         """A NodeRun."""
-        return self.memory.lookup(kinds.NODE_RUN, (TENANT, wf_run_id, thread, position))
+        return self.find(kinds.NODE_RUN, wf_run_id, thread, position)
 
     def task_run(self, guid: str, *, wf_run_id: str = "r") -> TaskRun | None:
         """A TaskRun."""
-        return self.memory.lookup(kinds.TASK_RUN, (TENANT, wf_run_id, guid))
+        return self.find(kinds.TASK_RUN, wf_run_id, guid)
+
+    def user_task_run(self, guid: str, *, wf_run_id: str = "r") -> UserTaskRun | None:
+        """A UserTaskRun."""
+        return self.find(kinds.USER_TASK_RUN, wf_run_id, guid)
+
+    def inactive_thread_run(self, number: int, *, wf_run_id: str = "r") -> InactiveThreadRun | None:
+        """An archived ThreadRun."""
+        return self.find(kinds.INACTIVE_THREAD_RUN, wf_run_id, number)
+
+    def workflow_event(self, event_def: str, number: int = 0, *, wf_run_id: str = "r") -> WorkflowEvent | None:
+        """A WorkflowEvent that was thrown."""
+        return self.written(kinds.WORKFLOW_EVENT, wf_run_id, event_def, number)
+
+    def checkpoint(self, guid: str, number: int, *, wf_run_id: str = "r") -> Checkpoint | None:
+        """A Checkpoint of a TaskRun."""
+        return self.written(kinds.CHECKPOINT, wf_run_id, guid, number)
+
+    def written(self, kind: Kind[T], *key: Any) -> T | None:
+        """One record of a kind that the core writes and never reads."""
+        found: T | None = self._written.get((kind.name, TENANT, *key))
+        return found
 
     def variable(self, name: str, *, wf_run_id: str = "r", thread: int = 0) -> VariableValue:
         """The value of a variable."""
-        found = self.memory.lookup(kinds.VARIABLE, (TENANT, wf_run_id, thread, name))
+        found = self.find(kinds.VARIABLE, wf_run_id, thread, name)
         assert found is not None, f"no variable {name}"
         return found.value
 
     def external_event(self, event_def: str, guid: str, *, wf_run_id: str = "r") -> ExternalEvent | None:
         """An ExternalEvent, claimed or not."""
-        return self.memory.lookup(kinds.EXTERNAL_EVENT, (TENANT, wf_run_id, event_def, guid))
+        return self.find(kinds.EXTERNAL_EVENT, wf_run_id, event_def, guid)
