@@ -89,8 +89,8 @@ class World:
             for written in [one for one in self._written if one[1:3] == lane.key and lane.name == "run"]:
                 del self._written[written]
         self.all_wf_runs |= dict.fromkeys(writes.get(kinds.WF_RUN, {}))
-        for kind in (kinds.WORKFLOW_EVENT, kinds.CHECKPOINT):
-            self._written |= {(kind.name, *key): value for key, value in writes.get(kind, {}).items()}
+        for unread in (kinds.WORKFLOW_EVENT, kinds.CHECKPOINT):
+            self._written |= {(unread.name, *key): value for key, value in writes.get(unread, {}).items()}
         for kind, table in ((kinds.TIMER, self.timers), (kinds.QUEUED_TASK, self.queue)):
             for key, value in writes.get(kind, {}).items():
                 table.pop(key, None)
