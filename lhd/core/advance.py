@@ -3,17 +3,15 @@
 from littlehorse.model import (
     Failure,
     LHStatus,
-    NodeRun,
-    NodeRunId,
     ThreadRun,
     VariableMutation,
-    VariableType,
     VariableValue,
 )
 
-from lhd.core import kinds
+from lhd.core import failures, halting, interrupts, kinds, threads
 from lhd.core.expressions import condition_holds, evaluate
-from lhd.core.failures import NodeFailure, fail
+from lhd.core.failure import NodeFailure
+from lhd.core.failures import fail
 from lhd.core.ids import timestamp
 from lhd.core.json_path import follow, lh_path_steps, read
 from lhd.core.kinds import TERMINAL
@@ -24,33 +22,66 @@ from lhd.core.values import EvaluationError, computing, from_python, to_json
 
 
 def advance(run: Run) -> None:
-    """Move the WfRun until every ThreadRun waits or has ended.
+    """Move a WfRun until every ThreadRun waits or has ended; where it ends, its parent WfRun moves on, too.
 
-    A WfRun that still moves after ``settings.passes_max`` passes is in a tight loop and ends with INTERNAL_ERROR.
+    What still moves after ``settings.passes_max`` passes of one command is in a tight loop and ends with
+    INTERNAL_ERROR.
     """
-    for _ in range(run.tx.settings.passes_max + 1):
-        if not _pass(run):
-            return
-    if run.wf_run.status not in TERMINAL:
-        _stop_tight_loop(run)
+    had_ended = run.wf_run.status in TERMINAL
+    _advance(run)
+    parent = None if had_ended or run.wf_run.status not in TERMINAL else run.parent()
+    if parent is not None:
+        advance(parent)
+
+
+def _advance(run: Run) -> None:
+    while _pass(run):
+        run.tx.passes += 1
+        if run.tx.passes > run.tx.settings.passes_max:
+            if run.wf_run.status not in TERMINAL:
+                _stop_tight_loop(run)
+            break
+    threads.archive_expired(run)
+    run.show_halt()
 
 
 def _pass(run: Run) -> bool:
-    moved = False
-    for thread in run.wf_run.thread_runs:
-        if thread.status == LHStatus.RUNNING:
-            moved |= _take_step(run.step(thread))
+    threads.archive_under_pressure(run)
+    moved = interrupts.start_handlers(run)
+    moved |= failures.start_handlers(run)
+    index = 0
+    while index < len(run.wf_run.thread_runs):
+        moved |= _move(run, run.wf_run.thread_runs[index])
+        index += 1
     return moved
 
 
+def _move(run: Run, thread: ThreadRun) -> bool:
+    match thread.status:
+        case LHStatus.HALTED:
+            return failures.note_handled(run, thread) | halting.try_resume(run, thread)
+        case LHStatus.HALTING:
+            return halting.finish_halting(run, thread)
+        case LHStatus.RUNNING:
+            moved = _take_step(run.step(thread))
+            while run.started:
+                _advance(run.started.pop(0))
+            return moved
+    return False
+
+
 def _stop_tight_loop(run: Run) -> None:
-    step = run.step(run.thread(0))
     text = f"a tight loop exceeded the {run.tx.settings.passes_max} iterations that one command may take"
-    _leave(step)
-    fail(step, Failure(failure_name="INTERNAL_ERROR", message=text), while_processing=True)
+    failures.fail_thread(run.step(run.thread(0)), Failure(failure_name="INTERNAL_ERROR", message=text))
 
 
 def _take_step(step: Step) -> bool:
+    node_run = step.node_run
+    if node_run.failures:
+        if node_run.failures[-1].was_properly_handled:
+            _take_edge(step)
+            return True
+        return False
     kind = node_kind(step.node)
     try:
         done = kind.progress(step)
@@ -69,8 +100,11 @@ def _take_step(step: Step) -> bool:
 
 
 def _leave(step: Step) -> None:
-    """The NodeRun stops waiting for good: what it asked to be told is called off."""
-    node_kind(step.node).leave(step)
+    """The NodeRun stops waiting for good: what it set up is called off, and who it waited for in vain is stopped."""
+    kind = node_kind(step.node)
+    kind.leave(step)
+    for number in kind.abandons(step):
+        halting.halt_for_good(step.run, step.run.thread(number), step.thread)
 
 
 def _complete(step: Step, output: VariableValue | None) -> None:
@@ -88,22 +122,25 @@ def _complete_thread(step: Step) -> None:
     step.thread.end_time.CopyFrom(timestamp(step.tx.now_ms))
     if step.thread.number == 0:
         step.run.end(LHStatus.COMPLETED)
+        halting.stop_waiting_for_keys(step.run)
 
 
 def _take_edge(step: Step) -> None:
     try:
-        sink = _choose_edge(step)
+        sink = choose_edge(step, mutate=not step.node_run.failures)
     except EvaluationError as error:
+        step.drop_variables()
         failure = Failure(failure_name="VAR_SUB_ERROR", message=f"leaving {step.node_run.node_name}: {error}")
         fail(step, failure, while_processing=False)
         return
     activate(step.run, step.thread, sink)
 
 
-def _choose_edge(step: Step) -> str:
+def choose_edge(step: Step, *, mutate: bool) -> str:
+    """The sink of the first edge that holds, whose mutations are made if asked for. Raises EvaluationError."""
     for edge in step.node.outgoing_edges:
         if condition_holds(edge, step):
-            for mutation in edge.variable_mutations:
+            for mutation in edge.variable_mutations if mutate else ():
                 _mutate(step, mutation)
             step.keep_variables()
             return edge.sink_node_name
@@ -117,7 +154,7 @@ def _mutate(step: Step, mutation: VariableMutation) -> None:
         if mutation.HasField("lhs_json_path"):
             value = mutate_at(mutation.operation, current, mutation.lhs_json_path, right)
         else:
-            value = mutate(mutation.operation, current, right, _declared_type(step, mutation.lhs_name))
+            value = mutate(mutation.operation, current, right, step.variable_type(mutation.lhs_name))
     step.change_variable(mutation.lhs_name, value)
 
 
@@ -142,27 +179,10 @@ def _node_output(step: Step, source: VariableMutation.NodeOutputSource) -> Varia
     return output
 
 
-def _declared_type(step: Step, name: str) -> VariableType:
-    for thread_spec in step.run.spec.message.thread_specs.values():
-        for definition in thread_spec.variable_defs:
-            if definition.var_def.name == name:
-                return definition.var_def.type_def.primitive_type
-    raise EvaluationError(f"no thread declares the variable '{name}'")
-
-
 def activate(run: Run, thread: ThreadRun, node_name: str) -> None:
     """Let a ThreadRun arrive at a node: a new NodeRun at the next position."""
-    thread.current_node_position += 1
-    node_run = NodeRun(
-        id=NodeRunId(wf_run_id=run.id, thread_run_number=thread.number, position=thread.current_node_position),
-        wf_spec_id=run.wf_run.wf_spec_id,
-        status=LHStatus.RUNNING,
-        arrival_time=timestamp(run.tx.now_ms),
-        thread_spec_name=thread.thread_spec_name,
-        node_name=node_name,
-    )
+    node_run = run.arrive(thread, node_name)
     step = run.step(thread)
-    run.tx.put(kinds.NODE_RUN, step.node_run_key, node_run)
     try:
         node_kind(step.node).arrive(step, node_run)
     except NodeFailure as failed:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable
 from math import isfinite
 
-from littlehorse.model import VariableType, VariableValue
+from littlehorse.model import Array, Map, TypeDefinition, VariableType, VariableValue
 
 from lhd.core.ids import milliseconds, parse_wf_run_id
-from lhd.core.values import EvaluationError, int_value, kind_name, text_of, type_of
+from lhd.core.values import EvaluationError, int_value, is_null, kind_name, text_of, type_name, type_of
 
 _INT = re.compile(r"[+-]?0*[0-9]{1,19}")
 _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -51,8 +51,63 @@ def cast(value: VariableValue, target: VariableType) -> VariableValue:
     return VariableValue(double=value.int) if given == VariableType.INT else int_value(truncate(value.double))
 
 
-def coerce(value: VariableValue, target: VariableType) -> VariableValue:
+def coerce(value: VariableValue, target: TypeDefinition) -> VariableValue:
     """The coercion of ASSIGN: to the declared type of the variable. Raises EvaluationError."""
+    if is_null(value):
+        return value
+    kind = target.WhichOneof("defined_type")
+    if kind in (None, "primitive_type"):
+        return coerce_primitive(value, target.primitive_type)
+    given = value.WhichOneof("value")
+    if kind == "struct_def_id" and given == "struct" and value.struct.struct_def_id == target.struct_def_id:
+        return value
+    if kind == "inline_array_def" and given == "array":
+        return _typed_array(value.array, target)
+    if kind == "inline_map_def" and given == "map":
+        return _typed_map(value.map, target)
+    raise EvaluationError(f"cannot assign {kind_name(value)} to {type_name(target)}")
+
+
+def _typed_array(given: Array, target: TypeDefinition) -> VariableValue:
+    element = target.inline_array_def.array_type
+    if given.HasField("element_type") and not same_type(given.element_type, element):
+        raise EvaluationError(f"cannot assign an Array of {type_name(given.element_type)} to {type_name(target)}")
+    if given.items and not given.HasField("element_type"):
+        raise EvaluationError(f"cannot assign an untyped Array to {type_name(target)}")
+    return VariableValue(array=Array(items=given.items, element_type=element))
+
+
+def _typed_map(given: Map, target: TypeDefinition) -> VariableValue:
+    types = target.inline_map_def
+    if given.HasField("map_type"):
+        if not (
+            same_type(given.map_type.key_type, types.key_type)
+            and same_type(given.map_type.value_type, types.value_type)
+        ):
+            raise EvaluationError(f"cannot assign a Map of other types to {type_name(target)}")
+    elif given.entries:
+        raise EvaluationError(f"cannot assign an untyped Map to {type_name(target)}")
+    return VariableValue(map=Map(entries=given.entries, map_type=types))
+
+
+def same_type(a: TypeDefinition, b: TypeDefinition) -> bool:
+    """Whether two TypeDefinitions name one type; whether its values are masked does not matter."""
+    kinds = a.WhichOneof("defined_type"), b.WhichOneof("defined_type")
+    match kinds:
+        case "struct_def_id", "struct_def_id":
+            return a.struct_def_id == b.struct_def_id
+        case "inline_array_def", "inline_array_def":
+            return same_type(a.inline_array_def.array_type, b.inline_array_def.array_type)
+        case "inline_map_def", "inline_map_def":
+            return same_type(a.inline_map_def.key_type, b.inline_map_def.key_type) and same_type(
+                a.inline_map_def.value_type, b.inline_map_def.value_type
+            )
+    primitive = (None, "primitive_type")
+    return kinds[0] in primitive and kinds[1] in primitive and a.primitive_type == b.primitive_type
+
+
+def coerce_primitive(value: VariableValue, target: VariableType) -> VariableValue:
+    """As :func:`coerce`, to a primitive type."""
     given = type_of(value)
     if given == target:
         return value

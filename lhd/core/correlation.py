@@ -10,10 +10,12 @@ from typing import Any
 from littlehorse.model import CorrelatedEvent, ExternalEvent, ExternalEventDef, ExternalEventId, NodeRunId, WfRunId
 
 from lhd.core import events, kinds
+from lhd.core.fitting import StoredStructDefs
 from lhd.core.ids import milliseconds, node_run_key, parse_wf_run_id, timestamp
 from lhd.core.kinds import Moved, Outcome, QueuedEvent, Timer, TimerAction
 from lhd.core.records import Transaction
 from lhd.core.run import Step
+from lhd.core.values import EvaluationError
 from lhd.errors import Code, Rejection
 
 
@@ -33,9 +35,12 @@ def start_waiting(step: Step, def_name: str, key: str) -> None:
         correlate(step.tx, tenant, event, [step.node_run_id])
 
 
-def stop_waiting(step: Step, def_name: str, key: str) -> None:
-    """The step's NodeRun waits no longer, whatever the reason."""
-    step.tx.delete(kinds.MARKER, _marker(step.run.tenant, def_name, key, step.node_run_id))
+def stop_waiting(step: Step) -> None:
+    """The step's NodeRun no longer waits for the key that it waits for, if it does, whatever the reason."""
+    waiting = step.node_run.external_event
+    if waiting.HasField("correlation_key"):
+        name = waiting.external_event_def_id.name
+        step.tx.delete(kinds.MARKER, _marker(step.run.tenant, name, waiting.correlation_key, step.node_run_id))
 
 
 def waiting_node_runs(tx: Transaction, tenant: str, def_name: str, key: str) -> list[NodeRunId]:
@@ -55,7 +60,7 @@ def correlate(tx: Transaction, tenant: str, event: CorrelatedEvent, waiters: lis
     def_name, key = event.id.external_event_def_id.name, event.id.key
     definition = tx.get(kinds.EXTERNAL_EVENT_DEF, (tenant, def_name))
     event = tx.edit(kinds.CORRELATED_EVENT, (tenant, def_name, key))
-    if definition is None or events.content_problem(definition, event.content, void_takes_anything=False):
+    if definition is None or not _fits(tx, tenant, event, definition):
         return event
     origin = tx.get(kinds.CORRELATED_EVENT_ORIGIN, (tenant, def_name, key))
     for waiter in waiters:
@@ -66,6 +71,15 @@ def correlate(tx: Transaction, tenant: str, event: CorrelatedEvent, waiters: lis
     if waiters and definition.correlated_event_config.delete_after_first_correlation:
         _remove(tx, tenant, def_name, key)
     return event
+
+
+def _fits(tx: Transaction, tenant: str, event: CorrelatedEvent, definition: ExternalEventDef) -> bool:
+    """Whether the content is still one for the def, which may have changed since the event was put."""
+    try:
+        events.accept_content(definition, event.content, StoredStructDefs(tx, tenant), void_takes_anything=False)
+    except EvaluationError:
+        return False
+    return True
 
 
 def _external_event(tx: Transaction, event: CorrelatedEvent, waiter: NodeRunId) -> ExternalEvent:

@@ -3,27 +3,26 @@
 from littlehorse.model import ExternalEvent, ExternalEventDef, VariableValue
 
 from lhd.core import kinds
+from lhd.core.fitting import StructDefs, fit
 from lhd.core.ids import external_event_key, milliseconds
 from lhd.core.kinds import Moved, Outcome, Timer, TimerAction
 from lhd.core.records import Transaction
 from lhd.core.run import Step
-from lhd.core.values import EvaluationError, fits, is_null, kind_name, require_sound, type_name
+from lhd.core.values import EvaluationError, is_null, kind_name, require_sound
 
 
-def content_problem(definition: ExternalEventDef, content: VariableValue, *, void_takes_anything: bool) -> str | None:
-    """Why ``content`` cannot be the content of an event of this def; None where it can."""
-    try:
-        require_sound(content)
-    except EvaluationError as error:
-        return str(error)
+def accept_content(
+    definition: ExternalEventDef, content: VariableValue, structs: StructDefs, *, void_takes_anything: bool
+) -> VariableValue:
+    """The content of an event of this def as it is stored; raises EvaluationError where it cannot be one."""
+    require_sound(content)
     if not definition.HasField("type_information") or is_null(content):
-        return None
+        return content
     if not definition.type_information.HasField("return_type"):
-        return None if void_takes_anything else f"{kind_name(content)} given, but the event has no content"
-    expected = definition.type_information.return_type
-    if fits(content, expected.primitive_type):
-        return None
-    return f"{kind_name(content)} given, {type_name(expected)} expected"
+        if void_takes_anything:
+            return content
+        raise EvaluationError(f"{kind_name(content)} given, but the event has no content")
+    return fit(content, definition.type_information.return_type, structs)
 
 
 def store(tx: Transaction, tenant: str, event: ExternalEvent, definition: ExternalEventDef, origin: str | None) -> None:
@@ -53,16 +52,22 @@ def oldest_match(step: Step, def_name: str) -> ExternalEvent | None:
 
 def claim(step: Step, event: ExternalEvent) -> VariableValue:
     """Give the event to the NodeRun and return its content."""
-    key = external_event_key(step.run.tenant, event.id)
-    claimed = step.tx.edit(kinds.EXTERNAL_EVENT, key)
-    claimed.claimed = True
+    claimed = take(step.tx, step.run.tenant, event)
     claimed.thread_run_number = step.thread.number
     claimed.node_run_position = step.position
     waiting = step.edit_node_run().external_event
     waiting.external_event_id.CopyFrom(event.id)
     waiting.event_time.CopyFrom(event.created_at)
-    settle_origin(step.tx, key, Outcome.DELIVERED)
     return claimed.content
+
+
+def take(tx: Transaction, tenant: str, event: ExternalEvent) -> ExternalEvent:
+    """The event is used: no other NodeRun gets it. Returns it, to change."""
+    key = external_event_key(tenant, event.id)
+    claimed = tx.edit(kinds.EXTERNAL_EVENT, key)
+    claimed.claimed = True
+    settle_origin(tx, key, Outcome.DELIVERED)
+    return claimed
 
 
 def settle_origin(tx: Transaction, event_key: tuple[str, str, str, str], outcome: Outcome) -> None:

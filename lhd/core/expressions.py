@@ -1,11 +1,19 @@
 """Evaluating VariableAssignments and conditions in the scope of a ThreadRun (execution.md 8.5 to 8.7)."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from littlehorse.model import (
+    Array,
     Comparator,
     Edge,
+    InlineStructBuilder,
     LHPath,
+    Map,
+    MapBuilder,
+    Struct,
+    StructDefId,
+    TypeDefinition,
     VariableAssignment,
     VariableType,
     VariableValue,
@@ -14,14 +22,25 @@ from littlehorse.model import (
 
 from lhd.core import json_path
 from lhd.core.casting import cast
+from lhd.core.fitting import StructDefs, accept
 from lhd.core.format_strings import render
 from lhd.core.ids import milliseconds, printed
 from lhd.core.mutations import operate
-from lhd.core.values import EvaluationError, computing, from_python, is_null, kind_name, text_of, to_json, type_of
+from lhd.core.values import (
+    EvaluationError,
+    computing,
+    from_python,
+    is_null,
+    items_of,
+    kind_name,
+    text_of,
+    to_json,
+    type_of,
+)
 
 
-class Scope(Protocol):
-    """Where names of variables and nodes get their values."""
+class Scope(StructDefs, Protocol):
+    """Where names of variables, nodes and StructDefs get their meaning."""
 
     def variable(self, name: str) -> VariableValue:
         """The value of the variable; raises EvaluationError where no ThreadRun in reach declares it."""
@@ -38,14 +57,25 @@ def evaluate(assignment: VariableAssignment, scope: Scope) -> VariableValue:
         return _evaluate(assignment, scope)
 
 
+def evaluate_all(assignments: Mapping[str, VariableAssignment], scope: Scope) -> dict[str, VariableValue]:
+    """The values of several assignments by name; an EvaluationError says which one it is of."""
+    values = {}
+    for name, assignment in sorted(assignments.items()):
+        try:
+            values[name] = evaluate(assignment, scope)
+        except EvaluationError as error:
+            raise EvaluationError(f"the variable '{name}': {error}") from error
+    return values
+
+
 def _evaluate(assignment: VariableAssignment, scope: Scope) -> VariableValue:
     value = _source(assignment, scope)
     path = assignment.WhichOneof("path")
     if path == "json_path":
         value = _json_path(value, assignment.json_path)
     elif path == "lh_path" and assignment.lh_path.path:
-        value = _lh_path(value, assignment.lh_path)
-    if assignment.HasField("target_type"):
+        value = _lh_path(value, assignment.lh_path, scope)
+    if assignment.HasField("target_type") and assignment.target_type.HasField("primitive_type"):
         value = cast(value, assignment.target_type.primitive_type)
     return value
 
@@ -64,6 +94,10 @@ def _source(assignment: VariableAssignment, scope: Scope) -> VariableValue:
             return _expression(assignment.expression, scope)
         case "size_of":
             return VariableValue(int=_size(evaluate(assignment.size_of.operand, scope)))
+        case "struct_builder":
+            return _struct(assignment.struct_builder.struct_def_id, assignment.struct_builder.value, scope)
+        case "map_builder":
+            return _map(assignment.map_builder, scope)
         case other:
             raise EvaluationError(f"an assignment by {other} is not supported")
 
@@ -74,10 +108,80 @@ def _json_path(value: VariableValue, path: str) -> VariableValue:
     return from_python(json_path.read(to_json(value), path))
 
 
-def _lh_path(value: VariableValue, path: LHPath) -> VariableValue:
-    if type_of(value) not in (VariableType.JSON_OBJ, VariableType.JSON_ARR):
-        raise EvaluationError(f"a path needs JSON, not {kind_name(value)}")
-    return from_python(json_path.follow(to_json(value), json_path.lh_path_steps(path)))
+def _lh_path(value: VariableValue, path: LHPath, scope: Scope) -> VariableValue:
+    """Follow a path into a value, step by step until it comes to JSON, which takes the rest of it at once."""
+    places = [_place(selector, scope) for selector in path.path]
+    for index, place in enumerate(places):
+        match value.WhichOneof("value"):
+            case "json_obj" | "json_arr":
+                return from_python(json_path.follow(to_json(value), places[index:]))
+            case "struct":
+                value = _field(value.struct, str(place), scope)
+            case "array":
+                value = _item(value.array, place)
+            case "map":
+                found = _entry(value.map, place)
+                if found is None:
+                    return VariableValue()
+                value = found
+            case _:
+                raise EvaluationError(f"a path cannot go into {kind_name(value)}")
+    return value
+
+
+def _place(selector: LHPath.Selector, scope: Scope) -> str | int:
+    match selector.WhichOneof("selector_type"):
+        case "key":
+            return selector.key
+        case "index":
+            return selector.index
+        case "dynamic":
+            value = evaluate(selector.dynamic, scope)
+            return value.int if type_of(value) == VariableType.INT else text_of(value)
+    raise EvaluationError("a selector of the path is empty")
+
+
+def _field(struct: Struct, name: str, scope: Scope) -> VariableValue:
+    if name in struct.struct.fields:
+        return struct.struct.fields[name].value
+    fields = scope.struct_def(struct.struct_def_id).fields
+    if name not in fields:
+        raise EvaluationError(f"could not find field '{name}' in Struct '{struct.struct_def_id.name}'")
+    return fields[name].default_value
+
+
+def _item(array: Array, place: str | int) -> VariableValue:
+    if not isinstance(place, int) or not 0 <= place < len(array.items):
+        raise EvaluationError(f"the Array has {len(array.items)} items and none at {place}")
+    return array.items[place]
+
+
+def _entry(given: Map, place: str | int) -> VariableValue | None:
+    wanted = VariableValue(int=place) if isinstance(place, int) else VariableValue(str=place)
+    return next((entry.value for entry in given.entries if equal(entry.key, wanted)), None)
+
+
+def _struct(struct_def_id: StructDefId, builder: InlineStructBuilder, scope: Scope) -> VariableValue:
+    definition = scope.struct_def(struct_def_id)
+    built = Struct(struct_def_id=struct_def_id)
+    for name, given in sorted(builder.fields.items()):
+        if name not in definition.fields:
+            raise EvaluationError(f"could not find field '{name}' in StructDef '{struct_def_id.name}'")
+        if given.HasField("sub_structure"):
+            inner = definition.fields[name].field_type.struct_def_id
+            value = _struct(inner, given.sub_structure, scope)
+        else:
+            value = evaluate(given.simple_value, scope)
+        built.struct.fields[name].value.CopyFrom(value)
+    return accept(VariableValue(struct=built), TypeDefinition(struct_def_id=struct_def_id), scope)
+
+
+def _map(builder: MapBuilder, scope: Scope) -> VariableValue:
+    entries = [
+        Map.Entry(key=evaluate(entry.key, scope), value=evaluate(entry.value, scope)) for entry in builder.entries
+    ]
+    expected = TypeDefinition(inline_map_def=builder.map_type)
+    return accept(VariableValue(map=Map(entries=entries)), expected, scope)
 
 
 def _format_string(format_string: VariableAssignment.FormatString, scope: Scope) -> VariableValue:
@@ -99,8 +203,8 @@ def _expression(expression: VariableAssignment.Expression, scope: Scope) -> Vari
 def _size(value: VariableValue) -> int:
     if type_of(value) == VariableType.STR:
         return len(value.str.encode("utf-16-le")) // 2
-    if type_of(value) == VariableType.JSON_ARR:
-        return len(to_json(value))
+    if value.WhichOneof("value") in ("json_arr", "array"):
+        return len(items_of(value))
     raise EvaluationError(f"{kind_name(value)} has no size")
 
 
@@ -134,9 +238,9 @@ def compare(left: VariableValue, comparator: int, right: VariableValue) -> bool:
         case Comparator.NOT_IN:
             return not _contains(right, left)
         case Comparator.EQUALS:
-            return _equal(left, right)
+            return equal(left, right)
         case Comparator.NOT_EQUALS:
-            return not _equal(left, right)
+            return not equal(left, right)
     order = _order(left, right)
     match comparator:
         case Comparator.LESS_THAN:
@@ -176,14 +280,32 @@ def _orderable(value: VariableValue) -> tuple[str, Any] | None:
     return None
 
 
-def _equal(left: VariableValue, right: VariableValue) -> bool:
+def equal(left: VariableValue, right: VariableValue) -> bool:
+    """Whether two values of one kind are equal, at every depth. Raises EvaluationError for unlike kinds."""
     if is_null(left) or is_null(right):
         return is_null(left) and is_null(right)
-    if _orderable(left) is not None or type_of(left) != type_of(right):
+    kind = left.WhichOneof("value")
+    if _orderable(left) is not None or kind != right.WhichOneof("value"):
         return _order(left, right) == 0
-    if type_of(left) == VariableType.BYTES:
-        return left.bytes == right.bytes
+    match kind:
+        case "bytes":
+            return left.bytes == right.bytes
+        case "array":
+            items = list(zip(left.array.items, right.array.items, strict=False))
+            return len(left.array.items) == len(right.array.items) == len(items) and all(equal(a, b) for a, b in items)
+        case "map":
+            return len(left.map.entries) == len(right.map.entries) and all(
+                (found := _same_key(right.map, entry.key)) is not None and equal(entry.value, found)
+                for entry in left.map.entries
+            )
+        case "struct":
+            mine, other = left.struct.struct.fields, right.struct.struct.fields
+            return mine.keys() == other.keys() and all(equal(mine[name].value, other[name].value) for name in mine)
     return deep_equal(to_json(left), to_json(right))
+
+
+def _same_key(given: Map, key: VariableValue) -> VariableValue | None:
+    return next((entry.value for entry in given.entries if entry.key == key), None)
 
 
 def deep_equal(a: Any, b: Any) -> bool:
@@ -206,4 +328,16 @@ def _contains(container: VariableValue, item: VariableValue) -> bool:
             return any(deep_equal(element, wanted) for element in to_json(container))
         case "json_obj":
             return text_of(item) in to_json(container)
+        case "array":
+            return any(_is(element, item) for element in container.array.items)
+        case "map":
+            return any(_is(entry.key, item) for entry in container.map.entries)
     raise EvaluationError(f"nothing is in {kind_name(container)}")
+
+
+def _is(a: VariableValue, b: VariableValue) -> bool:
+    """Equality where unlike kinds are simply not equal."""
+    try:
+        return equal(a, b)
+    except EvaluationError:
+        return False

@@ -1,50 +1,150 @@
-"""Failures of NodeRuns: their names, and what becomes of a ThreadRun whose NodeRun failed (execution.md 6.2)."""
+"""What happens when a NodeRun fails: a handler starts, or the ThreadRun ends (execution.md 6.2 to 6.4)."""
 
-from littlehorse.model import Failure, LHErrorType, LHStatus, VariableValue
+from littlehorse.model import (
+    Failure,
+    FailureBeingHandled,
+    FailureHandlerDef,
+    HandlingFailureHaltReason,
+    LHStatus,
+    NodeRun,
+    PendingFailureHandler,
+    PendingFailureHandlerHaltReason,
+    ThreadHaltReason,
+    ThreadRun,
+    ThreadType,
+    VariableValue,
+)
 
-from lhd.core.ids import is_lh_name, timestamp
+from lhd.core import halting, threads
+from lhd.core.failure import NodeFailure, catches, failure_status
+from lhd.core.ids import timestamp
+from lhd.core.kinds import TERMINAL
+from lhd.core.nodes import node_kind
 from lhd.core.run import Run, Step
-
-ERROR_NAMES = frozenset(LHErrorType.keys())
-
-
-class NodeFailure(Exception):
-    """Raised by a node: its NodeRun fails with this name, message and content."""
-
-    def __init__(self, name: str, message: str, content: VariableValue | None = None) -> None:
-        super().__init__(message)
-        self.failure = Failure(failure_name=name, message=message, content=content)
-
-
-def failure_status(name: str) -> LHStatus:
-    """ERROR for the names of LHErrorType, EXCEPTION for every other; the name alone decides."""
-    return LHStatus.ERROR if name in ERROR_NAMES else LHStatus.EXCEPTION
-
-
-def is_exception_name(name: str) -> bool:
-    """Whether a workflow may use this name for a business failure of its own."""
-    return is_lh_name(name) and name not in ERROR_NAMES
+from lhd.core.values import EvaluationError
 
 
 def fail(step: Step, failure: Failure, *, while_processing: bool) -> None:
-    """Fail the step's NodeRun, and its ThreadRun with it.
+    """Fail the step's NodeRun: the first handler that catches the failure is to start, or else the ThreadRun ends.
 
-    ``while_processing`` is false for failures of the arrival and of an edge, which leave no ``error_message``.
+    A NodeRun that has failed before gets no second handler. ``while_processing`` is false for failures of the arrival
+    and of an edge, which leave no ``error_message``.
     """
-    status = failure_status(failure.failure_name)
     node_run = step.edit_node_run()
-    node_run.failures.append(failure)
-    node_run.status = status
-    node_run.end_time.CopyFrom(timestamp(step.run.tx.now_ms))
+    handler = None if node_run.failures else _handler(step, failure.failure_name)
+    _add_failure(step, node_run, failure)
     if while_processing:
         node_run.error_message = failure.message
-    _end_thread(step.run, step, status, failure.message)
+    if handler is None:
+        _end_thread(step.run, step.thread, node_run.status, failure.message)
+        return
+    pending = PendingFailureHandler(failed_thread_run=step.thread.number, handler_spec_name=handler.handler_spec_name)
+    step.run.wf_run.pending_failures.append(pending)
+    reason = PendingFailureHandlerHaltReason(node_run_position=step.position)
+    halting.halt(step.run, step.thread, ThreadHaltReason(pending_failure=reason))
 
 
-def _end_thread(run: Run, step: Step, status: LHStatus, message: str) -> None:
-    thread = step.thread
+def fail_thread(step: Step, failure: Failure) -> None:
+    """Fail the step's NodeRun and with it the ThreadRun, whatever handlers the node has."""
+    node_kind(step.node).leave(step)
+    _add_failure(step, step.edit_node_run(), failure)
+    _end_thread(step.run, step.thread, failure_status(failure.failure_name), failure.message)
+
+
+def _add_failure(step: Step, node_run: NodeRun, failure: Failure) -> None:
+    node_run.failures.append(failure)
+    node_run.status = failure_status(failure.failure_name)
+    node_run.end_time.CopyFrom(timestamp(step.tx.now_ms))
+
+
+def _handler(step: Step, failure_name: str) -> FailureHandlerDef | None:
+    return next((handler for handler in step.node.failure_handlers if catches(handler, failure_name)), None)
+
+
+def _end_thread(run: Run, thread: ThreadRun, status: LHStatus, message: str) -> None:
     thread.status = status
     thread.error_message = message
     thread.end_time.CopyFrom(timestamp(run.tx.now_ms))
+    del thread.halt_reasons[:]
+    _forget_pending(run, thread)
+    halting.halt_children(run, thread)
     if thread.number == 0:
         run.end(status)
+        halting.stop_waiting_for_keys(run)
+    elif thread.type == ThreadType.INTERRUPT:
+        _fail_interrupted(run, thread)
+    elif thread.HasField("failure_being_handled"):
+        failed = run.thread(thread.failure_being_handled.thread_run_number)
+        if failed.status not in TERMINAL:
+            _end_thread(run, failed, status, message)
+
+
+def _forget_pending(run: Run, thread: ThreadRun) -> None:
+    for pending in [one for one in run.wf_run.pending_interrupts if one.interrupted_thread_id == thread.number]:
+        run.wf_run.pending_interrupts.remove(pending)
+    for handler in [one for one in run.wf_run.pending_failures if one.failed_thread_run == thread.number]:
+        run.wf_run.pending_failures.remove(handler)
+
+
+def _fail_interrupted(run: Run, handler: ThreadRun) -> None:
+    interrupted = run.thread(handler.parent_thread_id)
+    cause = run.last_failure(handler)
+    if interrupted.status in TERMINAL or cause is None:
+        return
+    failure = Failure(
+        failure_name=cause.failure_name,
+        message=f"the interrupt thread {handler.number} failed: {cause.message}",
+        content=cause.content if cause.HasField("content") else None,
+    )
+    fail_thread(run.step(interrupted), failure)
+
+
+def start_handlers(run: Run) -> bool:
+    """Start the failure handlers whose ThreadRun has halted. Returns whether there was one."""
+    ready = [one for one in run.wf_run.pending_failures if run.thread(one.failed_thread_run).status == LHStatus.HALTED]
+    for pending in ready:
+        run.wf_run.pending_failures.remove(pending)
+        _start_handler(run, run.thread(pending.failed_thread_run), pending.handler_spec_name)
+    return bool(ready)
+
+
+def _start_handler(run: Run, failed: ThreadRun, spec_name: str) -> None:
+    step = run.step(failed)
+    number = len(step.node_run.failures) - 1
+    failure = step.node_run.failures[number]
+    content = failure.content if failure.HasField("content") else VariableValue()
+    try:
+        inputs = threads.handler_input(run, spec_name, content)
+        handler = threads.start(run, spec_name, ThreadType.FAILURE_HANDLER, failed, inputs)
+    except NodeFailure as refused:
+        fail(step, refused.failure, while_processing=False)
+        return
+    except EvaluationError as error:
+        text = f"the failure handler '{spec_name}' cannot start: {error}"
+        fail(step, Failure(failure_name="VAR_SUB_ERROR", message=text), while_processing=False)
+        return
+    handler.failure_being_handled.CopyFrom(
+        FailureBeingHandled(thread_run_number=failed.number, node_run_position=step.position, failure_number=number)
+    )
+    node_run = step.edit_node_run()
+    node_run.failures[number].failure_handler_threadrun_id = handler.number
+    node_run.failure_handler_ids.append(handler.number)
+    for reason in failed.halt_reasons:
+        if reason.HasField("pending_failure"):
+            reason.handling_failure.CopyFrom(HandlingFailureHaltReason(handler_thread_id=handler.number))
+
+
+def note_handled(run: Run, thread: ThreadRun) -> bool:
+    """Where a handler of the ThreadRun's last failure has completed, note that. Returns whether it was news."""
+    step = run.step(thread)
+    failures = step.node_run.failures
+    if not failures or failures[-1].was_properly_handled or not failures[-1].HasField("failure_handler_threadrun_id"):
+        return False
+    if run.thread(failures[-1].failure_handler_threadrun_id).status != LHStatus.COMPLETED:
+        return False
+    step.edit_node_run().failures[-1].was_properly_handled = True
+    for waited in step.node_run.wait_for_threads.threads:
+        child = run.find_thread(waited.thread_run_number)
+        if child is not None and child.status in (LHStatus.ERROR, LHStatus.EXCEPTION):
+            step.forgive(child.number)
+    return True

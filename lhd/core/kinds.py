@@ -42,6 +42,7 @@ class TimerAction(StrEnum):
     EXTERNAL_EVENT_RETENTION = "external-event-retention"
     CORRELATED_EVENT_TTL = "correlated-event-ttl"
     WF_RUN_RETENTION = "wf-run-retention"
+    USER_TASK_ACTION = "user-task-action"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ class DeadLetter:
 
 
 TERMINAL = frozenset({LHStatus.COMPLETED, LHStatus.ERROR, LHStatus.EXCEPTION})
-_UNFINISHED = frozenset({TaskStatus.TASK_SCHEDULED, TaskStatus.TASK_RUNNING, TaskStatus.TASK_PENDING})
+UNFINISHED = frozenset({TaskStatus.TASK_SCHEDULED, TaskStatus.TASK_RUNNING, TaskStatus.TASK_PENDING})
 USER_TASK_ENDED = frozenset({UserTaskRunStatus.DONE, UserTaskRunStatus.CANCELLED})
 
 WF_SPEC = Kind[RegisteredSpec]("wf_spec", "wf_spec", 2)
@@ -189,7 +190,7 @@ NODE_RUN = Kind[NodeRun]("node_run", "run", 2, is_open=lambda node_run: node_run
 """(tenant, run, thread, position)"""
 VARIABLE = Kind[Variable]("variable", "run", 2)
 """(tenant, run, thread, name)"""
-TASK_RUN = Kind[TaskRun]("task_run", "run", 2, is_open=lambda task_run: task_run.status in _UNFINISHED)
+TASK_RUN = Kind[TaskRun]("task_run", "run", 2, is_open=lambda task_run: task_run.status in UNFINISHED)
 """(tenant, run, task_guid)"""
 EXTERNAL_EVENT = Kind[ExternalEvent]("external_event", "run", 2, is_open=lambda event: not event.claimed)
 """(tenant, run, event def, guid)"""

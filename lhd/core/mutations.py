@@ -4,12 +4,12 @@ from collections.abc import Callable
 from math import isfinite, trunc
 from typing import Any
 
-from littlehorse.model import VariableMutationType, VariableType, VariableValue
+from littlehorse.model import Array, Map, TypeDefinition, VariableMutationType, VariableType, VariableValue
 
 from lhd.core import json_path
-from lhd.core.casting import cast, coerce, parse_bool, truncate
+from lhd.core.casting import cast, coerce, coerce_primitive, parse_bool, same_type, truncate
+from lhd.core.fitting import definition_of
 from lhd.core.values import (
-    NULL,
     EvaluationError,
     from_python,
     int_value,
@@ -24,11 +24,15 @@ _NUMBERS = (VariableType.INT, VariableType.DOUBLE)
 _JSON = (VariableType.JSON_OBJ, VariableType.JSON_ARR)
 
 
-def mutate(operation: int, current: VariableValue, right: VariableValue, declared: VariableType) -> VariableValue:
+def mutate(operation: int, current: VariableValue, right: VariableValue, declared: TypeDefinition) -> VariableValue:
     """The new value of a variable. Only ASSIGN coerces to the declared type. Raises EvaluationError."""
     if operation == VariableMutationType.ASSIGN:
-        return NULL if is_null(right) else coerce(right, declared)
-    return operate(operation, current, right, declared)
+        return coerce(right, declared)
+    container = _CONTAINERS.get(current.WhichOneof("value"), {}).get(operation)
+    if container is not None:
+        return container(current, right, declared)
+    is_primitive = declared.WhichOneof("defined_type") in (None, "primitive_type")
+    return operate(operation, current, right, declared.primitive_type if is_primitive else type_of(current))
 
 
 def mutate_at(operation: int, current: VariableValue, path: str, right: VariableValue) -> VariableValue:
@@ -43,7 +47,7 @@ def mutate_at(operation: int, current: VariableValue, path: str, right: Variable
         inside = from_python(found)
         kind = type_of(inside)
         assert kind is not None
-        replacement = mutate(operation, inside, right, kind)
+        replacement = mutate(operation, inside, right, TypeDefinition(primitive_type=kind))
     result = from_python(json_path.place(document, places, to_json(replacement)))
     if type_of(result) != type_of(current):
         raise EvaluationError(f"the mutation would turn {kind_name(current)} into {kind_name(result)}")
@@ -54,6 +58,9 @@ def operate(operation: int, left: VariableValue, right: VariableValue, kind: Var
     """``left operation right`` where the result is of type ``kind``. Raises EvaluationError."""
     if operation == VariableMutationType.ASSIGN:
         return right
+    container = _CONTAINERS.get(left.WhichOneof("value"), {}).get(operation)
+    if container is not None:
+        return container(left, right, definition_of(left) or TypeDefinition())
     handler = _OPERATIONS.get(operation)
     if handler is None or is_null(left):
         raise _no_operation(operation, left, right)
@@ -146,7 +153,7 @@ def _extend(left: VariableValue, right: VariableValue, _: VariableType | None) -
     if kind == VariableType.STR and not is_null(right):
         return VariableValue(str=left.str + text_of(right))
     if kind == VariableType.BYTES and not is_null(right):
-        return VariableValue(bytes=left.bytes + coerce(right, VariableType.BYTES).bytes)
+        return VariableValue(bytes=left.bytes + coerce_primitive(right, VariableType.BYTES).bytes)
     if kind == VariableType.JSON_ARR and type_of(right) == VariableType.JSON_ARR:
         return from_python(to_json(left) + to_json(right))
     raise _no_operation(VariableMutationType.EXTEND, left, right)
@@ -199,6 +206,73 @@ def _logical(operation: int, combine: Callable[[bool, bool], bool]) -> Callable[
     return lambda left, right, _: VariableValue(bool=combine(side(left), side(right)))
 
 
+def _element(value: VariableValue, element: TypeDefinition | None) -> VariableValue:
+    return value if element is None else coerce(value, element)
+
+
+def _array_types(array: Array, declared: TypeDefinition) -> TypeDefinition | None:
+    if array.HasField("element_type"):
+        return array.element_type
+    return declared.inline_array_def.array_type if declared.HasField("inline_array_def") else None
+
+
+def _extend_array(left: VariableValue, right: VariableValue, declared: TypeDefinition) -> VariableValue:
+    element = _array_types(left.array, declared)
+    extended = Array(items=left.array.items, element_type=element)
+    if right.WhichOneof("value") == "array" and _same_elements(right.array, element):
+        extended.items.extend(right.array.items)
+    else:
+        extended.items.append(_element(right, element))
+    return VariableValue(array=extended)
+
+
+def _same_elements(array: Array, element: TypeDefinition | None) -> bool:
+    if not array.HasField("element_type"):
+        return not array.items
+    return element is not None and same_type(array.element_type, element)
+
+
+def _remove_from_array(left: VariableValue, right: VariableValue, declared: TypeDefinition) -> VariableValue:
+    unwanted = _element(right, _array_types(left.array, declared))
+    kept = [item for item in left.array.items if item != unwanted]
+    return VariableValue(array=Array(items=kept, element_type=_array_types(left.array, declared)))
+
+
+def _remove_index_of_array(left: VariableValue, right: VariableValue, declared: TypeDefinition) -> VariableValue:
+    if type_of(right) != VariableType.INT:
+        raise _no_operation(VariableMutationType.REMOVE_INDEX, left, right)
+    if not 0 <= right.int < len(left.array.items):
+        raise EvaluationError(f"there is no item {right.int} to remove")
+    items = list(left.array.items)
+    del items[right.int]
+    return VariableValue(array=Array(items=items, element_type=_array_types(left.array, declared)))
+
+
+def _extend_map(left: VariableValue, right: VariableValue, declared: TypeDefinition) -> VariableValue:
+    if right.WhichOneof("value") != "map":
+        raise _no_operation(VariableMutationType.EXTEND, left, right)
+    types = TypeDefinition(inline_map_def=left.map.map_type) if left.map.HasField("map_type") else declared
+    if types.HasField("inline_map_def"):
+        right = coerce(right, types)
+    merged = Map(entries=left.map.entries)
+    if types.HasField("inline_map_def"):
+        merged.map_type.CopyFrom(types.inline_map_def)
+    for entry in right.map.entries:
+        present = next((one for one in merged.entries if one.key == entry.key), None)
+        (merged.entries.add() if present is None else present).CopyFrom(entry)
+    return VariableValue(map=merged)
+
+
+def _remove_map_key(left: VariableValue, right: VariableValue, declared: TypeDefinition) -> VariableValue:  # noqa: ARG001
+    if is_null(right):
+        raise _no_operation(VariableMutationType.REMOVE_KEY, left, right)
+    key = coerce(right, left.map.map_type.key_type) if left.map.HasField("map_type") else right
+    kept = Map(entries=[entry for entry in left.map.entries if entry.key != key])
+    if left.map.HasField("map_type"):
+        kept.map_type.CopyFrom(left.map.map_type)
+    return VariableValue(map=kept)
+
+
 _sum = _arithmetic(VariableMutationType.ADD, lambda a, b: a + b)
 
 _OPERATIONS: dict[int, Callable[[VariableValue, VariableValue, VariableType | None], VariableValue]] = {
@@ -214,3 +288,16 @@ _OPERATIONS: dict[int, Callable[[VariableValue, VariableValue, VariableType | No
     VariableMutationType.OR: _logical(VariableMutationType.OR, lambda a, b: a or b),
     VariableMutationType.POW: _power,
 }
+
+_CONTAINERS: dict[str | None, dict[int, Callable[[VariableValue, VariableValue, TypeDefinition], VariableValue]]] = {
+    "array": {
+        VariableMutationType.EXTEND: _extend_array,
+        VariableMutationType.REMOVE_IF_PRESENT: _remove_from_array,
+        VariableMutationType.REMOVE_INDEX: _remove_index_of_array,
+    },
+    "map": {
+        VariableMutationType.EXTEND: _extend_map,
+        VariableMutationType.REMOVE_KEY: _remove_map_key,
+    },
+}
+"""By the kind of the left side; Structs can only be assigned."""

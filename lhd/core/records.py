@@ -209,6 +209,8 @@ class Transaction:
         self.new_id = new_id
         self.settings = settings
         self.follow_ups: list[Any] = []
+        self.passes = 0
+        """How often the command has gone over a WfRun's threads."""
         self.writes: dict[Kind[Any], dict[Key, Any]] = {}
         self.cleared: dict[LaneId, None] = {}
 

@@ -4,19 +4,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from littlehorse.model import (
+    Failure,
+    InlineStructDef,
     LHStatus,
     Node,
     NodeRun,
     NodeRunId,
+    StructDefId,
     ThreadRun,
+    TypeDefinition,
     VariableValue,
     WfRun,
     WfRunId,
+    WfRunVariableAccessLevel,
 )
 
 from lhd.core import kinds
+from lhd.core.fitting import StoredStructDefs
 from lhd.core.ids import milliseconds, run_key, timestamp
-from lhd.core.kinds import Timer, TimerAction
+from lhd.core.kinds import TERMINAL, Timer, TimerAction
 from lhd.core.records import Transaction
 from lhd.core.values import NULL, EvaluationError
 
@@ -32,6 +38,8 @@ class Run:
         self.tenant = tenant
         self.key = run_key(tenant, wf_run_id)
         self.wf_run: WfRun = tx.edit(kinds.WF_RUN, self.key)
+        self.started: list[Run] = []
+        """Child WfRuns that a step has started and that have not been advanced yet."""
 
     @property
     def id(self) -> WfRunId:
@@ -53,7 +61,15 @@ class Run:
         policy = self.spec.message.retention_policy
         if policy.HasField("seconds_after_wf_termination"):
             due = self.tx.now_ms + policy.seconds_after_wf_termination * 1000
-            self.arm(TimerAction.WF_RUN_RETENTION, due, milliseconds(self.wf_run.start_time))
+            self.arm(TimerAction.WF_RUN_RETENTION, due, milliseconds(self.wf_run.end_time))
+
+    def show_halt(self) -> None:
+        """Let the WfRun's status say whether its entrypoint is halted by an operator (execution.md 1.2)."""
+        if self.wf_run.status not in TERMINAL:
+            entrypoint = self.thread(0)
+            by_hand = any(reason.HasField("manual_halt") for reason in entrypoint.halt_reasons)
+            halted = by_hand and entrypoint.status == LHStatus.HALTED
+            self.wf_run.status = LHStatus.HALTED if halted else LHStatus.RUNNING
 
     def arm(self, action: TimerAction, due_ms: int, *target: str | int) -> None:
         """Set the timer of this action and target, which replaces an earlier one."""
@@ -65,12 +81,64 @@ class Run:
         self.tx.delete(kinds.TIMER, Timer(0, self.tenant, self.key[1], action, target).key)
 
     def thread(self, number: int) -> ThreadRun:
-        """The live ThreadRun of this number."""
-        return next(thread for thread in self.wf_run.thread_runs if thread.number == number)
+        """The ThreadRun of this number, which exists; an archived one is only to be read."""
+        found = self.find_thread(number)
+        assert found is not None, f"WfRun {self.key[1]} has no thread {number}"
+        return found
+
+    def find_thread(self, number: int) -> ThreadRun | None:
+        """The ThreadRun of this number, archived or not; None where there never was one."""
+        for thread in self.wf_run.thread_runs:
+            if thread.number == number:
+                return thread
+        if not 0 <= number <= self.wf_run.greatest_threadrun_number:
+            return None
+        archived = self.tx.get(kinds.INACTIVE_THREAD_RUN, (*self.key, number))
+        return None if archived is None else archived.thread_run
+
+    def children(self, thread: ThreadRun) -> list[ThreadRun]:
+        """The ThreadRuns of any type that this one started; those that are archived have COMPLETED and are left out."""
+        return [
+            child
+            for child in self.wf_run.thread_runs
+            if child.HasField("parent_thread_id") and child.parent_thread_id == thread.number
+        ]
 
     def step(self, thread: ThreadRun) -> "Step":
         """The ThreadRun at the NodeRun where it stands."""
         return Step(self, thread, thread.current_node_position)
+
+    def last_failure(self, thread: ThreadRun) -> Failure | None:
+        """The failure that ended a ThreadRun: that of its current NodeRun, or of the handler that failed over it."""
+        failures = self.step(thread).node_run.failures
+        if not failures:
+            return None
+        last = failures[-1]
+        if last.HasField("failure_handler_threadrun_id") and not last.was_properly_handled:
+            return self.last_failure(self.thread(last.failure_handler_threadrun_id)) or last
+        return last
+
+    def parent(self) -> "Run | None":
+        """The WfRun that this one is a child of, if there is one and it has not been deleted."""
+        if not self.id.HasField("parent_wf_run_id"):
+            return None
+        key = run_key(self.tenant, self.id.parent_wf_run_id)
+        if self.tx.get(kinds.WF_RUN, key) is None:
+            return None
+        return Run(self.tx, self.tenant, self.id.parent_wf_run_id)
+
+    def arrive(self, thread: ThreadRun, node_name: str) -> NodeRun:
+        """A new NodeRun of this node, at the ThreadRun's next position."""
+        thread.current_node_position += 1
+        node_run = NodeRun(
+            id=NodeRunId(wf_run_id=self.id, thread_run_number=thread.number, position=thread.current_node_position),
+            wf_spec_id=thread.wf_spec_id,
+            status=LHStatus.RUNNING,
+            arrival_time=timestamp(self.tx.now_ms),
+            thread_spec_name=thread.thread_spec_name,
+            node_name=node_name,
+        )
+        return self.tx.put(kinds.NODE_RUN, self.step(thread).node_run_key, node_run)
 
 
 @dataclass(slots=True)
@@ -113,12 +181,21 @@ class Step:
         """The node of the WfSpec that the NodeRun is a run of."""
         return self.run.spec.thread_spec(self.thread.thread_spec_name).nodes[self.node_run.node_name]
 
+    def forgive(self, failed_child: int) -> None:
+        """A child's failure has been dealt with: the thread's EXIT node no longer minds it."""
+        if failed_child not in self.thread.handled_failed_children:
+            self.thread.handled_failed_children.append(failed_child)
+
     def variable(self, name: str) -> VariableValue:
         """The variable's value, from this ThreadRun or the nearest ancestor that declares it."""
         if name in self._changed:
             return self._changed[name]
-        found = self.tx.get(kinds.VARIABLE, self._variable_key(name))
+        found = self.tx.get(kinds.VARIABLE, self._owner(name)[0])
         return NULL if found is None else found.value
+
+    def variable_type(self, name: str) -> TypeDefinition:
+        """The declared type of the variable that :meth:`variable` reads."""
+        return self._owner(name)[1]
 
     def output(self, node_name: str) -> VariableValue:
         """The latest output of a node in this ThreadRun."""
@@ -127,16 +204,24 @@ class Step:
             raise EvaluationError(f"node '{node_name}' has no output")
         return found
 
+    def struct_def(self, struct_def_id: StructDefId) -> InlineStructDef:
+        """See :class:`lhd.core.fitting.StructDefs`."""
+        return StoredStructDefs(self.tx, self.run.tenant).struct_def(struct_def_id)
+
     def change_variable(self, name: str, value: VariableValue) -> None:
         """Let the rest of this step see a new value; :meth:`keep_variables` makes it last."""
-        self._variable_key(name)
+        self._owner(name)
         self.require_size(value)
         self._changed[name] = value
 
     def keep_variables(self) -> None:
         """Store what :meth:`change_variable` was told."""
         for name, value in self._changed.items():
-            self.tx.edit(kinds.VARIABLE, self._variable_key(name)).value.CopyFrom(value)
+            self.tx.edit(kinds.VARIABLE, self._owner(name)[0]).value.CopyFrom(value)
+        self._changed.clear()
+
+    def drop_variables(self) -> None:
+        """Forget what :meth:`change_variable` was told."""
         self._changed.clear()
 
     def require_size(self, value: VariableValue) -> None:
@@ -145,12 +230,19 @@ class Step:
         if value.ByteSize() > limit:
             raise EvaluationError(f"the value has {value.ByteSize()} bytes, a record holds {limit}")
 
-    def _variable_key(self, name: str) -> tuple[str, str, int, str]:
+    def _owner(self, name: str) -> tuple[tuple[str, str, int, str], TypeDefinition]:
+        """The key and the declared type of the variable that a name means here (execution.md 8.4)."""
+        run: Run | None = self.run
         thread = self.thread
-        while True:
-            key = (*self.run.key, thread.number, name)
-            if self.tx.get(kinds.VARIABLE, key) is not None:
-                return key
-            if not thread.HasField("parent_thread_id"):
-                raise EvaluationError(f"no variable '{name}' is in reach of this thread")
-            thread = self.run.thread(thread.parent_thread_id)
+        while run is not None:
+            declared = run.spec.variables(thread.thread_spec_name).get(name)
+            if declared is not None and declared.access_level != WfRunVariableAccessLevel.INHERITED_VAR:
+                return (*run.key, thread.number, name), declared.var_def.type_def
+            if declared is not None:
+                run = run.parent()
+                thread = thread if run is None else run.thread(0)
+            elif thread.HasField("parent_thread_id"):
+                thread = run.thread(thread.parent_thread_id)
+            else:
+                break
+        raise EvaluationError(f"no variable '{name}' is in reach of this thread")

@@ -12,6 +12,7 @@ class Settings:
 
     record_bytes_max: int = 1_047_000
     passes_max: int = 512
+    threads_max: int = 65
     dedupe_ms: int = 14 * 86_400_000
     dead_letter_bytes_max: int = 262_144
     queued_events_max: int = 1_000

@@ -1,13 +1,15 @@
 """TaskRuns: queueing an attempt, handing it to a worker, taking its report, retrying (execution.md 5, api.md 8)."""
 
 from littlehorse.model import (
+    Checkpoint,
+    CheckpointId,
     LHErrorType,
     LHTaskError,
     ReportTaskRun,
     ScheduledTask,
     TaskAttempt,
     TaskDef,
-    TaskNodeReference,
+    TaskNode,
     TaskRun,
     TaskRunId,
     TaskRunSource,
@@ -17,11 +19,12 @@ from littlehorse.model import (
 )
 
 from lhd.core import kinds
+from lhd.core.fitting import StoredStructDefs, fit
 from lhd.core.ids import printed, task_run_key, timestamp
 from lhd.core.kinds import QueuedTask, Timer, TimerAction
 from lhd.core.records import Transaction
 from lhd.core.run import Step
-from lhd.core.values import EvaluationError, fits, kind_name, require_sound, type_name
+from lhd.core.values import EvaluationError, require_sound
 
 _RETRIED = (TaskStatus.TASK_FAILED, TaskStatus.TASK_TIMEOUT)
 REPORTABLE = frozenset(
@@ -36,25 +39,25 @@ REPORTABLE = frozenset(
 )
 
 
-def schedule(step: Step, definition: TaskDef, inputs: list[VarNameAndVal]) -> None:
-    """Create the TaskRun of a TASK node with its first attempt on the queue."""
-    node = step.node.task
+def schedule(
+    step: Step, task: TaskNode, definition: TaskDef, inputs: list[VarNameAndVal], guid: str, source: TaskRunSource
+) -> TaskRun:
+    """Create a TaskRun with its first attempt on the queue."""
     task_run = TaskRun(
-        id=TaskRunId(wf_run_id=step.run.id, task_guid=f"{step.thread.number}-{step.position}"),
+        id=TaskRunId(wf_run_id=step.run.id, task_guid=guid),
         task_def_id=definition.id,
         input_variables=inputs,
-        source=TaskRunSource(
-            task_node=TaskNodeReference(node_run_id=step.node_run_id), wf_spec_id=step.run.wf_run.wf_spec_id
-        ),
+        source=source,
         scheduled_at=timestamp(step.tx.now_ms),
-        timeout_seconds=node.timeout_seconds,
-        total_attempts=1 + node.retries,
+        timeout_seconds=task.timeout_seconds,
+        total_attempts=1 + task.retries,
     )
-    if node.HasField("exponential_backoff"):
-        task_run.exponential_backoff.CopyFrom(node.exponential_backoff)
+    if task.HasField("exponential_backoff"):
+        task_run.exponential_backoff.CopyFrom(task.exponential_backoff)
     task_run.attempts.append(TaskAttempt(masked_value=definition.return_type.return_type.masked))
     step.tx.put(kinds.TASK_RUN, task_run_key(step.run.tenant, task_run.id), task_run)
     enqueue(step.tx, step.run.tenant, task_run)
+    return task_run
 
 
 def enqueue(tx: Transaction, tenant: str, task_run: TaskRun) -> None:
@@ -142,12 +145,11 @@ def _store_result(tx: Transaction, tenant: str, task_run: TaskRun, report: Repor
                 attempt.exception.ClearField("content")
     if report.status != TaskStatus.TASK_SUCCESS:
         return
-    problem = _output_problem(tx, tenant, task_run, report.output)
-    if problem is None:
-        attempt.output.CopyFrom(report.output)
-    else:
+    try:
+        attempt.output.CopyFrom(_accept_output(tx, tenant, task_run, report.output))
+    except EvaluationError as error:
         attempt.status = task_run.status = TaskStatus.TASK_OUTPUT_SERDE_ERROR
-        attempt.error.CopyFrom(LHTaskError(type=LHErrorType.VAR_SUB_ERROR, message=problem))
+        attempt.error.CopyFrom(LHTaskError(type=LHErrorType.VAR_SUB_ERROR, message=f"the output: {error}"))
 
 
 def _is_sound(value: VariableValue) -> bool:
@@ -158,18 +160,12 @@ def _is_sound(value: VariableValue) -> bool:
     return True
 
 
-def _output_problem(tx: Transaction, tenant: str, task_run: TaskRun, output: VariableValue) -> str | None:
+def _accept_output(tx: Transaction, tenant: str, task_run: TaskRun, output: VariableValue) -> VariableValue:
+    require_sound(output)
     definition = tx.get(kinds.TASK_DEF, (tenant, task_run.task_def_id.name))
-    try:
-        require_sound(output)
-    except EvaluationError as error:
-        return f"the output: {error}"
     if definition is None or not definition.return_type.HasField("return_type"):
-        return None
-    expected = definition.return_type.return_type
-    if fits(output, expected.primitive_type):
-        return None
-    return f"the output is {kind_name(output)}, the TaskDef returns {type_name(expected)}"
+        return output
+    return fit(output, definition.return_type.return_type, StoredStructDefs(tx, tenant))
 
 
 def _retry(tx: Transaction, tenant: str, task_run: TaskRun) -> None:
@@ -199,8 +195,29 @@ def retry_due(tx: Transaction, tenant: str, task_run_id: TaskRunId, attempt_numb
 
 
 def _timeout(tenant: str, task_run: TaskRun, due_ms: int) -> Timer:
+    """The timeout of the running attempt: a checkpoint makes it another one, so that an old one changes nothing."""
     run, guid = printed(task_run.id.wf_run_id), task_run.id.task_guid
-    return Timer(due_ms, tenant, run, TimerAction.TASK_TIMEOUT, (guid, len(task_run.attempts) - 1))
+    target = (guid, len(task_run.attempts) - 1, task_run.total_checkpoints)
+    return Timer(due_ms, tenant, run, TimerAction.TASK_TIMEOUT, target)
+
+
+def put_checkpoint(
+    tx: Transaction, tenant: str, task_run: TaskRun, value: VariableValue, logs: str | None
+) -> Checkpoint:
+    """Store a checkpoint of the running attempt, whose timeout begins anew."""
+    checkpoint = Checkpoint(
+        id=CheckpointId(task_run=task_run.id, checkpoint_number=task_run.total_checkpoints),
+        value=value,
+        logs=logs,
+        created_at=timestamp(tx.now_ms),
+    )
+    key = (*task_run_key(tenant, task_run.id), task_run.total_checkpoints)
+    tx.put(kinds.CHECKPOINT, key, checkpoint)
+    tx.delete(kinds.TIMER, _timeout(tenant, task_run, 0).key)
+    task_run.total_checkpoints += 1
+    timer = _timeout(tenant, task_run, tx.now_ms + task_run.timeout_seconds * 1000)
+    tx.put(kinds.TIMER, timer.key, timer)
+    return checkpoint
 
 
 def deadline_report(task_run_id: TaskRunId, attempt_number: int, due_ms: int) -> ReportTaskRun:

@@ -31,6 +31,8 @@ FIELD_OF_TYPE = {number: field for field, number in TYPE_OF_FIELD.items()}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+NESTED_MAX = 10
+"""Containers inside one another; protobuf reads messages that are nested about ten times deeper."""
 
 _FIT_STR = frozenset(
     {VariableType.INT, VariableType.DOUBLE, VariableType.BOOL, VariableType.BYTES, VariableType.WF_RUN_ID}
@@ -63,10 +65,15 @@ def kind_name(value: VariableValue) -> str:
 
 def type_name(definition: TypeDefinition) -> str:
     """How a TypeDefinition is called in texts for people."""
-    shape = definition.WhichOneof("defined_type")
-    if shape in (None, "primitive_type"):
-        return VariableType.Name(definition.primitive_type)
-    return str(shape).removeprefix("inline_").removesuffix("_def").removesuffix("_def_id").upper()
+    match definition.WhichOneof("defined_type"):
+        case "struct_def_id":
+            return f"Struct '{definition.struct_def_id.name}'"
+        case "inline_array_def":
+            return f"Array of {type_name(definition.inline_array_def.array_type)}"
+        case "inline_map_def":
+            types = definition.inline_map_def
+            return f"Map of {type_name(types.key_type)} to {type_name(types.value_type)}"
+    return VariableType.Name(definition.primitive_type)
 
 
 def primitive_fits(given: VariableType, expected: VariableType) -> bool:
@@ -76,14 +83,6 @@ def primitive_fits(given: VariableType, expected: VariableType) -> bool:
     if expected == VariableType.STR:
         return given in _FIT_STR
     return expected == VariableType.DOUBLE and given == VariableType.INT
-
-
-def fits(value: VariableValue, expected: VariableType) -> bool:
-    """Whether a value fits a primitive type; NULL fits every type. Fitting never changes the value."""
-    if is_null(value):
-        return True
-    given = type_of(value)
-    return given is not None and primitive_fits(given, expected)
 
 
 def from_python(value: Any) -> VariableValue:
@@ -143,6 +142,16 @@ def to_json(value: VariableValue) -> Any:
     return text_of(value)
 
 
+def items_of(value: VariableValue) -> list[VariableValue]:
+    """The items of a JSON_ARR or an Array; raises EvaluationError for any other value."""
+    match value.WhichOneof("value"):
+        case "json_arr":
+            return [from_python(item) for item in to_json(value)]
+        case "array":
+            return list(value.array.items)
+    raise EvaluationError(f"{kind_name(value)} is no list")
+
+
 def parse_json(text: str) -> Any:
     """Parse the JSON text of a JSON_OBJ or JSON_ARR."""
     try:
@@ -160,20 +169,35 @@ def computing() -> Iterator[None]:
         raise EvaluationError(f"the value cannot be computed ({type(error).__name__})") from error
 
 
-def require_sound(value: VariableValue) -> None:
+def require_sound(value: VariableValue, depth: int = 0) -> None:
     """Raise EvaluationError for a value that must not be stored.
 
-    That is text that is not the JSON that its kind promises, a time out of range, an id of too many parts, and the
-    kinds that are not supported yet, which could nest deeper than a stored message can be read.
+    That is text that is not the JSON that its kind promises, a time out of range, an id of too many parts, and
+    containers that nest deeper than a stored message can be read.
     """
-    field = value.WhichOneof("value")
-    if field in ("struct", "array", "map"):
-        raise EvaluationError("Struct, Array and Map values are not supported by this version of lhd")
-    if field == "wf_run_id":
-        with computing():
-            require_shallow(value.wf_run_id)
-    if field in ("json_obj", "json_arr", "utc_timestamp"):
-        to_json(value)
+    if depth > NESTED_MAX:
+        raise EvaluationError(f"the value nests deeper than {NESTED_MAX} levels")
+    match value.WhichOneof("value"):
+        case "wf_run_id":
+            with computing():
+                require_shallow(value.wf_run_id)
+        case "json_obj" | "json_arr" | "utc_timestamp":
+            to_json(value)
+        case "array" | "map" | "struct":
+            for part in parts_of(value):
+                require_sound(part, depth + 1)
+
+
+def parts_of(value: VariableValue) -> list[VariableValue]:
+    """The values directly inside a container; none for any other value."""
+    match value.WhichOneof("value"):
+        case "array":
+            return list(value.array.items)
+        case "map":
+            return [part for entry in value.map.entries for part in (entry.key, entry.value)]
+        case "struct":
+            return [field.value for field in value.struct.struct.fields.values()]
+    return []
 
 
 def text_of(value: VariableValue) -> str:

@@ -2,21 +2,28 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.message import Message
 from littlehorse.model import (
+    Checkpoint,
     CorrelatedEvent,
     ExternalEvent,
     ExternalEventDef,
+    InactiveThreadRun,
     NodeRun,
+    StructDef,
     TaskDef,
     TaskRun,
+    UserTaskDef,
+    UserTaskRun,
     Variable,
     VariableValue,
     WfRun,
     WfSpec,
+    WorkflowEvent,
+    WorkflowEventDef,
 )
 
 from lhd.core import kinds
@@ -123,6 +130,14 @@ def _body(kind: Kind[Any], message: type[Message], *key: str) -> Table:
     )
 
 
+def _open_body(kind: Kind[Any], message: type[Message], *key: str) -> Table:
+    return replace(
+        _body(kind, message, *key),
+        columns=("open", "body"),
+        encode=lambda _, value: (_is_open(kind, value), _serialise(value)),
+    )
+
+
 def _wf_run(_: Key, run: WfRun) -> Sequence[Any]:
     spec = run.wf_spec_id
     parent = printed(run.id.parent_wf_run_id) if run.id.HasField("parent_wf_run_id") else None
@@ -199,6 +214,9 @@ TABLES: tuple[Table, ...] = (
     ),
     _body(kinds.TASK_DEF, TaskDef, "tenant", "name"),
     _body(kinds.EXTERNAL_EVENT_DEF, ExternalEventDef, "tenant", "name"),
+    _body(kinds.WORKFLOW_EVENT_DEF, WorkflowEventDef, "tenant", "name"),
+    _body(kinds.USER_TASK_DEF, UserTaskDef, "tenant", "name", "version"),
+    _body(kinds.STRUCT_DEF, StructDef, "tenant", "name", "version"),
     Table(
         kinds.WF_RUN,
         _RUN,
@@ -207,14 +225,8 @@ TABLES: tuple[Table, ...] = (
         ("body",),
         lambda _, row: WfRun.FromString(row[0]),
     ),
-    Table(
-        kinds.NODE_RUN,
-        (*_RUN, "thread", "position"),
-        ("open", "body"),
-        lambda _, node_run: (_is_open(kinds.NODE_RUN, node_run), _serialise(node_run)),
-        ("body",),
-        lambda _, row: NodeRun.FromString(row[0]),
-    ),
+    _open_body(kinds.NODE_RUN, NodeRun, *_RUN, "thread", "position"),
+    _open_body(kinds.INACTIVE_THREAD_RUN, InactiveThreadRun, *_RUN, "thread"),
     Table(
         kinds.VARIABLE,
         (*_RUN, "thread", "name"),
@@ -223,23 +235,19 @@ TABLES: tuple[Table, ...] = (
         ("body",),
         lambda _, row: Variable.FromString(row[0]),
     ),
+    _open_body(kinds.TASK_RUN, TaskRun, *_RUN, "task_guid"),
+    _open_body(kinds.USER_TASK_RUN, UserTaskRun, *_RUN, "user_task_guid"),
+    _body(kinds.CHECKPOINT, Checkpoint, *_RUN, "task_guid", "number"),
+    _body(kinds.WORKFLOW_EVENT, WorkflowEvent, *_RUN, "event_def", "number"),
     Table(
-        kinds.TASK_RUN,
-        (*_RUN, "task_guid"),
-        ("open", "body"),
-        lambda _, task_run: (_is_open(kinds.TASK_RUN, task_run), _serialise(task_run)),
-        ("body",),
-        lambda _, row: TaskRun.FromString(row[0]),
+        kinds.WORKFLOW_EVENTS_THROWN,
+        (*_RUN, "event_def"),
+        ("number",),
+        lambda _, number: (number,),
+        ("number",),
+        lambda _, row: row[0],
     ),
-    Table(
-        kinds.EXTERNAL_EVENT,
-        _EVENT,
-        ("open", "body"),
-        lambda _, event: (_is_open(kinds.EXTERNAL_EVENT, event), _serialise(event)),
-        ("body",),
-        lambda _, row: ExternalEvent.FromString(row[0]),
-        arrival="arrival",
-    ),
+    replace(_open_body(kinds.EXTERNAL_EVENT, ExternalEvent, *_EVENT), arrival="arrival"),
     _body(kinds.NODE_OUTPUT, VariableValue, *_RUN, "thread", "node_name"),
     Table(
         kinds.EXTERNAL_EVENT_ORIGIN,

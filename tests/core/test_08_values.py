@@ -10,9 +10,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from littlehorse.model import (
     Array,
     Comparator,
+    InlineStructDef,
     LHPath,
     RunWfRequest,
     Struct,
+    StructDefId,
     TypeDefinition,
     VariableAssignment,
     VariableMutation,
@@ -24,7 +26,7 @@ from littlehorse.model import (
 from littlehorse.utils import extract_value, to_variable_value
 from littlehorse.workflow import WorkflowThread
 
-from lhd.core import casting, expressions, format_strings, mutations, values
+from lhd.core import casting, expressions, fitting, format_strings, mutations, values
 from lhd.core.values import EvaluationError
 from lhd.errors import Code
 from tests.core.shapes import COMPLETED, ERROR, failure, put, put_edited, python, refused
@@ -100,6 +102,9 @@ def same(actual: VariableValue, expected: Any) -> bool:
 class NoNames:
     """A scope for assignments that name nothing."""
 
+    def struct_def(self, struct_def_id: StructDefId) -> InlineStructDef:
+        raise AssertionError(struct_def_id)
+
     def variable(self, name: str) -> VariableValue:
         raise AssertionError(name)
 
@@ -115,6 +120,17 @@ def literal(value: Any) -> VariableAssignment:
     return VariableAssignment(literal_value=of(value))
 
 
+def typed(primitive: VariableType) -> TypeDefinition:
+    return TypeDefinition(primitive_type=primitive)
+
+
+def fits(value: VariableValue, expected: VariableType) -> bool:
+    try:
+        return fitting.accept(value, typed(expected), NoNames()) == value
+    except EvaluationError:
+        return False
+
+
 class TestFits:
     """execution.md 8.2."""
 
@@ -124,11 +140,11 @@ class TestFits:
     def test_table(self, pair: tuple[VariableType, VariableType]) -> None:
         given, expected = pair
         wanted = given == expected or pair == (INT, DOUBLE) or (expected == STR and given in self.TEXT_LIKE)
-        assert values.fits(of(SAMPLES[given]), expected) == wanted
+        assert fits(of(SAMPLES[given]), expected) == wanted
 
     @pytest.mark.parametrize("expected", SAMPLES, ids=VariableType.Name)
     def test_null_fits_everything(self, expected: VariableType) -> None:
-        assert values.fits(NULL, expected)
+        assert fits(NULL, expected)
 
 
 class TestStartValues:
@@ -373,33 +389,33 @@ class TestCoercion:
         ],
     )
     def test_coercion(self, value: Any, target: VariableType, expected: Any) -> None:
-        assert same(mutations.mutate(M.ASSIGN, NULL, of(value), target), expected)
+        assert same(mutations.mutate(M.ASSIGN, NULL, of(value), typed(target)), expected)
 
     def test_double_becomes_the_text_of_an_id(self) -> None:
-        result = mutations.mutate(M.ASSIGN, NULL, of(1.5), WF_RUN_ID)
+        result = mutations.mutate(M.ASSIGN, NULL, of(1.5), typed(WF_RUN_ID))
         assert result.wf_run_id.id == "1.5"
 
     def test_json_becomes_its_text(self) -> None:
-        result = mutations.mutate(M.ASSIGN, NULL, of([1, {"a": None}]), STR)
+        result = mutations.mutate(M.ASSIGN, NULL, of([1, {"a": None}]), typed(STR))
         assert json.loads(result.str) == [1, {"a": None}]
 
     def test_timestamp_becomes_an_instant(self) -> None:
-        assert mutations.mutate(M.ASSIGN, NULL, of(NOON), STR).str.startswith("2024-05-01T12:00")
+        assert mutations.mutate(M.ASSIGN, NULL, of(NOON), typed(STR)).str.startswith("2024-05-01T12:00")
 
     @pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair not in COERCIONS], ids=pair_id)
     def test_anything_else_is_an_error(self, pair: tuple[VariableType, VariableType]) -> None:
         given, target = pair
         with pytest.raises(EvaluationError):
-            mutations.mutate(M.ASSIGN, NULL, of(SAMPLES[given]), target)
+            mutations.mutate(M.ASSIGN, NULL, of(SAMPLES[given]), typed(target))
 
     @pytest.mark.parametrize(("text", "target"), [("five", INT), ("five", DOUBLE), ("yes", BOOL)])
     def test_text_that_is_not_the_type(self, text: str, target: VariableType) -> None:
         with pytest.raises(EvaluationError):
-            mutations.mutate(M.ASSIGN, NULL, of(text), target)
+            mutations.mutate(M.ASSIGN, NULL, of(text), typed(target))
 
     @pytest.mark.parametrize("target", SAMPLES, ids=VariableType.Name)
     def test_null_becomes_null(self, target: VariableType) -> None:
-        assert mutations.mutate(M.ASSIGN, of(SAMPLES[target]), NULL, target) == NULL
+        assert mutations.mutate(M.ASSIGN, of(SAMPLES[target]), NULL, typed(target)) == NULL
 
 
 MUTATIONS: list[tuple[VariableMutationType, VariableType, Any, Any, Any]] = [
@@ -542,27 +558,27 @@ class TestMutations:
     @pytest.mark.parametrize("row", MUTATIONS, ids=row_id)
     def test_result(self, row: tuple[VariableMutationType, VariableType, Any, Any, Any]) -> None:
         operation, declared, left, right, expected = row
-        assert same(mutations.mutate(operation, of(left), of(right), declared), expected)
+        assert same(mutations.mutate(operation, of(left), of(right), typed(declared)), expected)
 
     @pytest.mark.parametrize("row", NO_MUTATIONS, ids=row_id)
     def test_no_result(self, row: tuple[VariableMutationType, VariableType, Any, Any]) -> None:
         operation, declared, left, right = row
         with pytest.raises(EvaluationError):
-            mutations.mutate(operation, of(left), of(right), declared)
+            mutations.mutate(operation, of(left), of(right), typed(declared))
 
     def test_json_is_appended_to_a_str_as_text(self) -> None:
-        result = mutations.mutate(M.ADD, of("a"), of([1, {"b": None}]), STR)
+        result = mutations.mutate(M.ADD, of("a"), of([1, {"b": None}]), typed(STR))
         assert result.str.startswith("a")
         assert json.loads(result.str[1:]) == [1, {"b": None}]
 
     def test_numbers_and_nulls_in_json_survive_a_mutation(self) -> None:
         array = VariableValue(json_arr='[{"z": null, "a": 1}, 1.0, 1, 1e2, "x"]')
-        result = mutations.mutate(M.ADD, array, of(0), JSON_ARR)
+        result = mutations.mutate(M.ADD, array, of(0), typed(JSON_ARR))
         assert repr(json.loads(result.json_arr)) == "[{'z': None, 'a': 1}, 1.0, 1, 100.0, 'x', 0]"
 
     def test_unparsable_json_is_an_error(self) -> None:
         with pytest.raises(EvaluationError):
-            mutations.mutate(M.ADD, VariableValue(json_arr="[1,"), of(0), JSON_ARR)
+            mutations.mutate(M.ADD, VariableValue(json_arr="[1,"), of(0), typed(JSON_ARR))
 
 
 class TestMutationOfAPlace:
@@ -1003,7 +1019,7 @@ class TestOddValues:
             with suppress(EvaluationError):
                 casting.cast(ODD[odd], target)
             with suppress(EvaluationError):
-                casting.coerce(ODD[odd], target)
+                casting.coerce(ODD[odd], typed(target))
 
     def test_path(self, odd: str) -> None:
         for path in ("$", "$.a", "$.a.b", "$[0]", "$[*]", "$..a", "$[", ""):
@@ -1022,7 +1038,7 @@ class TestOddValues:
                 for left, right in ((ODD[odd], other), (other, ODD[odd])):
                     for declared in SAMPLES:
                         with suppress(EvaluationError):
-                            mutations.mutate(operation, left, right, declared)
+                            mutations.mutate(operation, left, right, typed(declared))
 
     def test_mutation_of_a_place(self, odd: str) -> None:
         for operation in MUTATION_TYPES:

@@ -12,39 +12,24 @@ from littlehorse.model import (
     EntrypointNode,
     ExitNode,
     ExponentialBackoffRetryPolicy,
-    ExternalEventDefId,
     ExternalEventNode,
     FailureDef,
-    FailureHandlerDef,
-    InlineArrayDef,
-    InlineMapDef,
-    InterruptDef,
     LegacyEdgeCondition,
     Node,
     NopNode,
     PutWfSpecRequest,
-    RunChildWfNode,
     SleepNode,
-    StartMultipleThreadsNode,
-    StartThreadNode,
-    StructDefId,
     ThreadSpec,
     ThreadVarDef,
-    ThrowEventNode,
     TypeDefinition,
-    UserTaskNode,
     VariableAssignment,
     VariableDef,
     VariableMutation,
     VariableMutationType,
     VariableType,
     VariableValue,
-    WaitForChildWfNode,
-    WaitForConditionNode,
-    WaitForThreadsNode,
     WfRunVariableAccessLevel,
     WfSpec,
-    WorkflowEventDefId,
     WorkflowRetentionPolicy,
 )
 from littlehorse.utils import to_variable_value
@@ -158,65 +143,8 @@ class TestNames:
             world.submit(PutWfSpecRequest(name="wf", entrypoint_thread_name="entrypoint"))
 
 
-class TestNotInThisVersion:
-    """What this version cannot run is refused at the door, not half executed."""
-
-    @pytest.mark.parametrize(
-        "unsupported",
-        [
-            Node(start_thread=StartThreadNode(thread_spec_name="other")),
-            Node(start_multiple_threads=StartMultipleThreadsNode(thread_spec_name="other", iterable=literal([1]))),
-            Node(wait_for_threads=WaitForThreadsNode(thread_list=literal([1]))),
-            Node(user_task=UserTaskNode(user_task_def_name="u", user_id=literal("me"))),
-            Node(throw_event=ThrowEventNode(event_def_id=WorkflowEventDefId(name="e"), content=literal(1))),
-            Node(wait_for_condition=WaitForConditionNode(condition=literal(True))),
-            Node(run_child_wf=RunChildWfNode(wf_spec_name="wf")),
-            Node(wait_for_child_wf=WaitForChildWfNode(child_wf_run_source_node="x")),
-        ],
-        ids=lambda node: str(node.WhichOneof("node")),
-    )
-    def test_node_kind_is_refused(self, world: World, unsupported: Node) -> None:
-        def edit(spec: ThreadSpec) -> None:
-            unsupported_with_edge = Node(outgoing_edges=[Edge(sink_node_name="1-exit-EXIT")])
-            unsupported_with_edge.MergeFrom(unsupported)
-            spec.nodes["middle"].CopyFrom(unsupported_with_edge)
-            spec.nodes["0-entrypoint-ENTRYPOINT"].outgoing_edges[0].sink_node_name = "middle"
-
-        refuse(world, nothing, edit=edit)
-
-    def test_failure_handler_is_refused(self, world: World) -> None:
-        handler = FailureHandlerDef(handler_spec_name="entrypoint", specific_failure="TIMEOUT")
-        refuse(
-            world,
-            lambda wf: wf.execute("t"),
-            edit=lambda spec: spec.nodes["1-t-TASK"].failure_handlers.append(handler),
-        )
-
-    def test_interrupt_is_refused(self, world: World) -> None:
-        interrupt = InterruptDef(external_event_def_id=ExternalEventDefId(name="paid"), handler_spec_name="entrypoint")
-        refuse(world, nothing, edit=lambda spec: spec.interrupt_defs.append(interrupt))
-
-    @pytest.mark.parametrize(
-        "definition",
-        [
-            TypeDefinition(struct_def_id=StructDefId(name="person", version=0)),
-            TypeDefinition(inline_array_def=InlineArrayDef(array_type=TypeDefinition(primitive_type=INT))),
-            TypeDefinition(
-                inline_map_def=InlineMapDef(
-                    key_type=TypeDefinition(primitive_type=STR), value_type=TypeDefinition(primitive_type=INT)
-                )
-            ),
-        ],
-        ids=["struct", "array", "map"],
-    )
-    def test_variable_that_is_not_primitive_is_refused(self, world: World, definition: TypeDefinition) -> None:
-        declared = ThreadVarDef(var_def=VariableDef(name="v", type_def=definition))
-        refuse(world, nothing, edit=lambda spec: spec.variable_defs.append(declared))
-
-    def test_map_with_json_keys_is_refused(self, world: World) -> None:
-        keys = InlineMapDef(key_type=TypeDefinition(primitive_type=JSON_OBJ), value_type=TypeDefinition())
-        declared = ThreadVarDef(var_def=VariableDef(name="v", type_def=TypeDefinition(inline_map_def=keys)))
-        refuse(world, nothing, edit=lambda spec: spec.variable_defs.append(declared))
+class TestParent:
+    """api.md 5.1, 5.2."""
 
     def test_parent_wf_spec_that_does_not_exist_is_refused(self, world: World) -> None:
         with refused(Code.INVALID_ARGUMENT):

@@ -1,23 +1,29 @@
 """PutExternalEvent and PutCorrelatedEvent (execution.md 2.1, 3.1; api.md 7)."""
 
+from google.protobuf.empty_pb2 import Empty
 from littlehorse.model import (
     CorrelatedEvent,
     CorrelatedEventId,
+    DeleteCorrelatedEventRequest,
     ExternalEvent,
     ExternalEventDef,
     ExternalEventDefId,
     ExternalEventId,
     PutCorrelatedEventRequest,
     PutExternalEventRequest,
+    VariableValue,
     WfRunId,
 )
 
 from lhd.core import correlation, events, kinds
 from lhd.core.advance import advance
+from lhd.core.fitting import StoredStructDefs
 from lhd.core.ids import external_event_key, require_wf_run_id, run_key, timestamp
-from lhd.core.kinds import TERMINAL, OnSameKey
+from lhd.core.interrupts import interrupt
+from lhd.core.kinds import TERMINAL, OnSameKey, Outcome
 from lhd.core.records import Transaction
 from lhd.core.run import Run
+from lhd.core.values import EvaluationError
 from lhd.errors import Code, Rejection, invalid_argument
 
 KEY_BYTES_MAX = 1024
@@ -43,20 +49,21 @@ def put_external_event(
             guid=request.guid if request.HasField("guid") else tx.new_id(),
         ),
         created_at=timestamp(tx.now_ms),
-        content=request.content,
     )
     key = external_event_key(tenant, event.id)
     if request.HasField("guid") and tx.get(kinds.EXTERNAL_EVENT, key) is not None:
         raise Rejection(Code.ALREADY_EXISTS, f"ExternalEvent '{key[2]}' {key[3]} of WfRun {key[1]} already exists")
-    problem = events.content_problem(definition, request.content, void_takes_anything=True)
-    if problem is not None:
-        raise _invalid_type(definition, problem)
+    event.content.CopyFrom(_content(tx, tenant, definition, request.content, void_takes_anything=True))
     if request.HasField("thread_run_number"):
         event.thread_run_number = request.thread_run_number
     if request.HasField("node_run_position"):
         event.node_run_position = request.node_run_position
     events.store(tx, tenant, event, definition, origin)
-    advance_run(tx, tenant, event.id.wf_run_id)
+    wf_run = tx.get(kinds.WF_RUN, run_key(tenant, event.id.wf_run_id))
+    if wf_run is not None and wf_run.status not in TERMINAL:
+        run = Run(tx, tenant, event.id.wf_run_id)
+        interrupt(run, event)
+        advance(run)
     return tx.get(kinds.EXTERNAL_EVENT, key) or event
 
 
@@ -68,6 +75,12 @@ def put_correlated_event(tx: Transaction, tenant: str, request: PutCorrelatedEve
     if tx.get(kinds.CORRELATED_EVENT, (tenant, definition.id.name, request.key)) is not None:
         raise _key_is_taken(definition)
     return _correlate(tx, tenant, event, definition, None)
+
+
+def delete_correlated_event(tx: Transaction, tenant: str, request: DeleteCorrelatedEventRequest) -> Empty:
+    """Delete a CorrelatedEvent, if there is one; the ExternalEvents that were made from it stay."""
+    correlation.delete(tx, tenant, request.id.external_event_def_id.name, request.id.key, Outcome.DELETED)
+    return Empty()
 
 
 def correlate_delivery(
@@ -102,13 +115,10 @@ def _new_correlated_event(
         raise invalid_argument(text)
     if len(request.key.encode()) > KEY_BYTES_MAX:
         raise invalid_argument(f"the correlation key is longer than {KEY_BYTES_MAX} bytes")
-    problem = events.content_problem(definition, request.content, void_takes_anything=False)
-    if problem is not None:
-        raise _invalid_type(definition, problem)
     event = CorrelatedEvent(
         id=CorrelatedEventId(key=request.key, external_event_def_id=definition.id),
         created_at=timestamp(tx.now_ms),
-        content=request.content,
+        content=_content(tx, tenant, definition, request.content, void_takes_anything=False),
     )
     return definition, event
 
@@ -126,9 +136,8 @@ def _correlate(
 
 
 def advance_run(tx: Transaction, tenant: str, wf_run_id: WfRunId) -> None:
-    """Advance a WfRun, if there is one that has not ended."""
-    wf_run = tx.get(kinds.WF_RUN, run_key(tenant, wf_run_id))
-    if wf_run is not None and wf_run.status not in TERMINAL:
+    """Advance a WfRun, if there is one; of one that has ended, what could not be halted at once may move."""
+    if tx.get(kinds.WF_RUN, run_key(tenant, wf_run_id)) is not None:
         advance(Run(tx, tenant, wf_run_id))
 
 
@@ -139,5 +148,12 @@ def _definition(tx: Transaction, tenant: str, def_id: ExternalEventDefId) -> Ext
     return found
 
 
-def _invalid_type(definition: ExternalEventDef, problem: str) -> Rejection:
-    return invalid_argument(f"invalid type of the content for ExternalEventDef '{definition.id.name}': {problem}")
+def _content(
+    tx: Transaction, tenant: str, definition: ExternalEventDef, content: VariableValue, *, void_takes_anything: bool
+) -> VariableValue:
+    structs = StoredStructDefs(tx, tenant)
+    try:
+        return events.accept_content(definition, content, structs, void_takes_anything=void_takes_anything)
+    except EvaluationError as error:
+        text = f"invalid type of the content for ExternalEventDef '{definition.id.name}': {error}"
+        raise invalid_argument(text) from error

@@ -1,25 +1,38 @@
-"""PutTaskDef, PutExternalEventDef and PutWfSpec (api.md 4 and 5)."""
+"""Putting and deleting definitions, but for StructDefs (api.md 4 and 5)."""
 
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
 from littlehorse.model import (
+    DeleteExternalEventDefRequest,
+    DeleteTaskDefRequest,
+    DeleteUserTaskDefRequest,
+    DeleteWorkflowEventDefRequest,
     ExternalEventDef,
     ExternalEventDefId,
     PutExternalEventDefRequest,
     PutTaskDefRequest,
+    PutUserTaskDefRequest,
     PutWfSpecRequest,
-    ReturnType,
+    PutWorkflowEventDefRequest,
     TaskDef,
     TaskDefId,
+    UserTaskDef,
     WfSpec,
+    WorkflowEventDef,
+    WorkflowEventDefId,
 )
 
 from lhd.core import kinds
 from lhd.core.ids import require_lh_name, timestamp
-from lhd.core.records import Transaction
+from lhd.core.nodes.user_task import find_user_task_def
+from lhd.core.records import Key, Kind, Transaction
 from lhd.core.specs import versions
-from lhd.core.specs.check import check_wf_spec
+from lhd.core.specs.check import check_wf_spec, output_type_of
+from lhd.core.specs.definitions import normalise_return, normalise_variable
 from lhd.core.specs.registered import RegisteredSpec
-from lhd.core.specs.types import Known, Shape, normalise, normalise_variable
-from lhd.errors import Code, Rejection
+from lhd.core.specs.types import Shape
+from lhd.errors import Code, Rejection, not_found
 
 
 def put_task_def(tx: Transaction, tenant: str, request: PutTaskDefRequest) -> TaskDef:
@@ -31,8 +44,8 @@ def put_task_def(tx: Transaction, tenant: str, request: PutTaskDefRequest) -> Ta
     if request.HasField("description"):
         definition.description = request.description
     for variable in definition.input_vars:
-        normalise_variable(variable, f"TaskDef '{request.name}', input '{variable.name}'")
-    _normalise_return(definition.return_type, f"TaskDef '{request.name}', return type")
+        normalise_variable(tx, tenant, variable, f"TaskDef '{request.name}', input '{variable.name}'")
+    normalise_return(tx, tenant, definition.return_type, f"TaskDef '{request.name}', return type")
     definition.return_type.SetInParent()
     stored = tx.get(kinds.TASK_DEF, (tenant, request.name))
     if stored is None:
@@ -61,15 +74,73 @@ def put_external_event_def(tx: Transaction, tenant: str, request: PutExternalEve
     )
     if merged.HasField("content_type"):
         definition.type_information.CopyFrom(merged.content_type)
-        _normalise_return(definition.type_information, f"ExternalEventDef '{request.name}', content type")
+        normalise_return(tx, tenant, definition.type_information, f"ExternalEventDef '{request.name}', content type")
     if merged.HasField("correlated_event_config"):
         definition.correlated_event_config.CopyFrom(merged.correlated_event_config)
     return tx.put(kinds.EXTERNAL_EVENT_DEF, (tenant, request.name), definition)
 
 
-def _normalise_return(return_type: ReturnType, what: str) -> None:
-    if return_type.HasField("return_type"):
-        normalise(return_type.return_type, what)
+def put_workflow_event_def(tx: Transaction, tenant: str, request: PutWorkflowEventDefRequest) -> WorkflowEventDef:
+    """Store a WorkflowEventDef; the same one again returns the stored one, another of its name is refused."""
+    require_lh_name(request.name, "WorkflowEventDef")
+    definition = WorkflowEventDef(id=WorkflowEventDefId(name=request.name), content_type=request.content_type)
+    normalise_return(tx, tenant, definition.content_type, f"WorkflowEventDef '{request.name}', content type")
+    definition.content_type.SetInParent()
+    stored = tx.get(kinds.WORKFLOW_EVENT_DEF, (tenant, request.name))
+    if stored is None:
+        definition.created_at.CopyFrom(timestamp(tx.now_ms))
+        return tx.put(kinds.WORKFLOW_EVENT_DEF, (tenant, request.name), definition)
+    if definition.content_type != stored.content_type:
+        text = f"WorkflowEventDef '{request.name}' already exists with another content type"
+        raise Rejection(Code.ALREADY_EXISTS, text)
+    return stored
+
+
+def put_user_task_def(tx: Transaction, tenant: str, request: PutUserTaskDefRequest) -> UserTaskDef:
+    """Store a UserTaskDef as the next version of its name; one that equals the latest returns that."""
+    require_lh_name(request.name, "UserTaskDef")
+    definition = UserTaskDef(name=request.name, fields=request.fields)
+    if request.HasField("description"):
+        definition.description = request.description
+    latest = find_user_task_def(tx, tenant, request.name, None)
+    if latest is not None:
+        definition.version = latest.version
+        definition.created_at.CopyFrom(latest.created_at)
+        if definition == latest:
+            return latest
+        definition.version += 1
+    definition.created_at.CopyFrom(timestamp(tx.now_ms))
+    return tx.put(kinds.USER_TASK_DEF, (tenant, request.name, definition.version), definition)
+
+
+def delete_task_def(tx: Transaction, tenant: str, request: DeleteTaskDefRequest) -> Empty:
+    """Delete a TaskDef; WfRuns that come to it later fail."""
+    return _delete(tx, kinds.TASK_DEF, (tenant, request.id.name), f"TaskDef '{request.id.name}'")
+
+
+def delete_external_event_def(tx: Transaction, tenant: str, request: DeleteExternalEventDefRequest) -> Empty:
+    """Delete an ExternalEventDef; its events stay."""
+    name = request.id.name
+    return _delete(tx, kinds.EXTERNAL_EVENT_DEF, (tenant, name), f"ExternalEventDef '{name}'")
+
+
+def delete_workflow_event_def(tx: Transaction, tenant: str, request: DeleteWorkflowEventDefRequest) -> Empty:
+    """Delete a WorkflowEventDef; its events stay."""
+    name = request.id.name
+    return _delete(tx, kinds.WORKFLOW_EVENT_DEF, (tenant, name), f"WorkflowEventDef '{name}'")
+
+
+def delete_user_task_def(tx: Transaction, tenant: str, request: DeleteUserTaskDefRequest) -> Empty:
+    """Delete one version of a UserTaskDef."""
+    name, version = request.id.name, request.id.version
+    return _delete(tx, kinds.USER_TASK_DEF, (tenant, name, version), f"UserTaskDef '{name}' {version}")
+
+
+def _delete(tx: Transaction, kind: Kind[Any], key: Key, what: str) -> Empty:
+    if tx.get(kind, key) is None:
+        raise not_found(f"there is no {what}")
+    tx.delete(kind, key)
+    return Empty()
 
 
 def put_wf_spec(tx: Transaction, tenant: str, request: PutWfSpecRequest) -> WfSpec:
@@ -77,7 +148,7 @@ def put_wf_spec(tx: Transaction, tenant: str, request: PutWfSpecRequest) -> WfSp
     candidate, output = check_wf_spec(tx, tenant, request)
     stored = versions.versions(tx, tenant, request.name)
     latest = stored[-1].message if stored else None
-    latest_output = Shape.VOID if latest is None else _output_of(tx, tenant, latest)
+    latest_output = Shape.VOID if latest is None else output_type_of(tx, tenant, latest)
     numbered = versions.number(candidate, output, latest, latest_output, request.allowed_updates)
     if numbered is None:
         assert latest is not None
@@ -86,14 +157,3 @@ def put_wf_spec(tx: Transaction, tenant: str, request: PutWfSpecRequest) -> WfSp
     spec_id = numbered.id
     key = (tenant, spec_id.name, spec_id.major_version, spec_id.revision)
     return tx.put(kinds.WF_SPEC, key, RegisteredSpec(numbered)).message
-
-
-def _output_of(tx: Transaction, tenant: str, spec: WfSpec) -> Known:
-    """The output type of a stored version; unknown where what it refers to has been deleted since."""
-    request = PutWfSpecRequest(
-        name=spec.id.name, thread_specs=spec.thread_specs, entrypoint_thread_name=spec.entrypoint_thread_name
-    )
-    try:
-        return check_wf_spec(tx, tenant, request)[1]
-    except Rejection:
-        return Shape.UNKNOWN

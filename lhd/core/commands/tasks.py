@@ -6,6 +6,8 @@ from google.protobuf.empty_pb2 import Empty
 from littlehorse.model import (
     LHErrorType,
     LHTaskError,
+    PutCheckpointRequest,
+    PutCheckpointResponse,
     ReportTaskRun,
     ScheduledTask,
     TaskRunId,
@@ -13,9 +15,12 @@ from littlehorse.model import (
     VariableValue,
 )
 
-from lhd.core import task_runs
+from lhd.core import kinds, task_runs
 from lhd.core.commands.events import advance_run
+from lhd.core.ids import task_run_key
 from lhd.core.records import Transaction
+from lhd.core.values import EvaluationError, require_sound
+from lhd.errors import invalid_argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,25 @@ def report_task(tx: Transaction, tenant: str, request: ReportTaskRun) -> Empty:
         task_runs.finish_attempt(tx, tenant, task_run, request)
         advance_run(tx, tenant, request.task_run_id.wf_run_id)
     return Empty()
+
+
+def put_checkpoint(tx: Transaction, tenant: str, request: PutCheckpointRequest) -> PutCheckpointResponse:
+    """Keep what a worker has done so far; one whose attempt is not the running one is told to stop."""
+    key = task_run_key(tenant, request.task_run_id)
+    found = tx.get(kinds.TASK_RUN, key)
+    if found is None:
+        raise invalid_argument(f"there is no TaskRun {key[2]} of WfRun {key[1]}")
+    if request.task_attempt != len(found.attempts) - 1 or found.status != TaskStatus.TASK_RUNNING:
+        return PutCheckpointResponse(flow_control_continue_type=PutCheckpointResponse.STOP_TASK)
+    try:
+        require_sound(request.value)
+    except EvaluationError as error:
+        raise invalid_argument(f"the value of the checkpoint: {error}") from error
+    logs = request.logs if request.HasField("logs") else None
+    checkpoint = task_runs.put_checkpoint(tx, tenant, tx.edit(kinds.TASK_RUN, key), request.value, logs)
+    return PutCheckpointResponse(
+        flow_control_continue_type=PutCheckpointResponse.CONTINUE_TASK, created_checkpoint=checkpoint
+    )
 
 
 def _too_large(report: ReportTaskRun, size: int, limit: int) -> ReportTaskRun:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from littlehorse.model import NodeRun, TaskRunId, WfRunId
 
 from lhd.core import correlation, events, kinds, task_runs
+from lhd.core.commands import user_tasks
 from lhd.core.commands.events import advance_run
 from lhd.core.commands.wf_runs import delete_run
 from lhd.core.ids import milliseconds, parse_wf_run_id
@@ -35,14 +36,14 @@ def _external_event_timeout(tx: Transaction, tenant: str, timer: Timer) -> None:
 
 def _sleep(tx: Transaction, tenant: str, timer: Timer) -> None:
     node_run = _waiting(tx, tenant, timer)
-    if node_run is not None and milliseconds(node_run.sleep.maturation_time) == timer.due_ms:
+    if node_run is not None and milliseconds(node_run.sleep.maturation_time) == timer.target[2]:
         node_run.sleep.matured = True
         advance_run(tx, tenant, _wf_run_id(timer))
 
 
 def _waiting(tx: Transaction, tenant: str, timer: Timer) -> NodeRun | None:
     """The NodeRun that the timer was set for, to change, while it has neither completed nor failed."""
-    key = (tenant, timer.run, *timer.target)
+    key = (tenant, timer.run, *timer.target[:2])
     found = tx.get(kinds.NODE_RUN, key)
     ended = found is None or found.status in TERMINAL
     return None if ended else tx.edit(kinds.NODE_RUN, key)
@@ -51,7 +52,7 @@ def _waiting(tx: Transaction, tenant: str, timer: Timer) -> NodeRun | None:
 def _task_timeout(tx: Transaction, tenant: str, timer: Timer) -> None:
     task_run_id, attempt = _task(timer)
     task_run = task_runs.running_attempt(tx, tenant, task_run_id, attempt)
-    if task_run is not None:
+    if task_run is not None and task_run.total_checkpoints == timer.target[2]:
         report = task_runs.deadline_report(task_run_id, attempt, timer.due_ms)
         task_runs.finish_attempt(tx, tenant, task_run, report)
         advance_run(tx, tenant, task_run_id.wf_run_id)
@@ -62,7 +63,7 @@ def _task_retry(tx: Transaction, tenant: str, timer: Timer) -> None:
 
 
 def _task(timer: Timer) -> tuple[TaskRunId, int]:
-    guid, attempt = timer.target
+    guid, attempt, *_ = timer.target
     return TaskRunId(wf_run_id=_wf_run_id(timer), task_guid=str(guid)), int(attempt)
 
 
@@ -78,7 +79,7 @@ def _wf_run_retention(tx: Transaction, tenant: str, timer: Timer) -> None:
     wf_run = tx.get(kinds.WF_RUN, (tenant, timer.run))
     if wf_run is None or wf_run.status not in TERMINAL:
         return
-    if milliseconds(wf_run.start_time) == timer.target[0]:
+    if milliseconds(wf_run.end_time) == timer.target[0]:
         delete_run(tx, tenant, wf_run.id)
 
 
@@ -94,4 +95,5 @@ _ACTIONS: dict[TimerAction, Callable[[Transaction, str, Timer], None]] = {
     TimerAction.EXTERNAL_EVENT_RETENTION: _external_event_retention,
     TimerAction.CORRELATED_EVENT_TTL: _correlated_event_ttl,
     TimerAction.WF_RUN_RETENTION: _wf_run_retention,
+    TimerAction.USER_TASK_ACTION: user_tasks.action_due,
 }

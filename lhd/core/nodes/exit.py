@@ -1,13 +1,18 @@
 """EXIT nodes: the ThreadRun ends, with an output or with a failure of its own (execution.md 1.9, 6.6, 7.2)."""
 
-from littlehorse.model import ExitRun, Node, NodeRun, VariableValue
+from littlehorse.model import ExitRun, LHStatus, Node, NodeRun, VariableValue
 
 from lhd.core.expressions import evaluate
-from lhd.core.failures import NodeFailure, is_exception_name
+from lhd.core.failure import NodeFailure, is_exception_name
+from lhd.core.kinds import TERMINAL
 from lhd.core.nodes.kind import Done, NodeKind
 from lhd.core.run import Step
-from lhd.core.specs.types import Known, Shape, TypeContext
+from lhd.core.specs.context import TypeContext
+from lhd.core.specs.types import Known, Shape
 from lhd.core.values import EvaluationError
+
+_FAILED = (LHStatus.ERROR, LHStatus.EXCEPTION)
+_STOPPED = TERMINAL | {LHStatus.HALTED}
 
 
 class Exit(NodeKind):
@@ -35,11 +40,18 @@ class Exit(NodeKind):
         """See NodeKind."""
         node_run.exit.CopyFrom(ExitRun())
 
-    def progress(self, step: Step) -> Done:
-        """See NodeKind."""
+    def progress(self, step: Step) -> Done | None:
+        """Throw at once, or wait for every child to end or to stop, and mind the failures that nobody dealt with."""
         exit_node = step.node.exit
         if exit_node.HasField("failure_def"):
             raise self._failure(step)
+        children = step.run.children(step.thread)
+        if any(child.status not in _STOPPED for child in children):
+            return None
+        failed = [child.number for child in children if child.status in _FAILED]
+        unhandled = [number for number in failed if number not in step.thread.handled_failed_children]
+        if unhandled:
+            raise NodeFailure("CHILD_FAILURE", f"threads that failed: {', '.join(map(str, unhandled))}")
         if exit_node.HasField("return_content"):
             try:
                 output = evaluate(exit_node.return_content, step)

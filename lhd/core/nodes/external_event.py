@@ -3,11 +3,12 @@
 from littlehorse.model import Node, NodeRun, VariableType
 
 from lhd.core import correlation, events, kinds
-from lhd.core.failures import NodeFailure
+from lhd.core.failure import NodeFailure
 from lhd.core.kinds import TimerAction
 from lhd.core.nodes.kind import Done, NodeKind, require
 from lhd.core.run import Step
-from lhd.core.specs.types import Known, Shape, TypeContext, return_shape
+from lhd.core.specs.context import TypeContext
+from lhd.core.specs.types import Known, Shape, type_of_return
 
 
 class ExternalEventKind(NodeKind):
@@ -28,7 +29,7 @@ class ExternalEventKind(NodeKind):
         definition = context.tx.get(kinds.EXTERNAL_EVENT_DEF, (context.tenant, name))
         if definition is None or not definition.HasField("type_information"):
             return Shape.UNKNOWN
-        return return_shape(definition.type_information)
+        return type_of_return(definition.type_information)
 
     def arrive(self, step: Step, node_run: NodeRun) -> None:
         """Arm the timeout, then register the correlation marker."""
@@ -54,10 +55,16 @@ class ExternalEventKind(NodeKind):
         event = events.oldest_match(step, waiting.external_event_def_id.name)
         return None if event is None else Done(events.claim(step, event))
 
+    def resumed(self, step: Step) -> None:
+        """Wait for the key again, which the end of the WfRun took away if it has been rescued since."""
+        waiting = step.node_run.external_event
+        if waiting.HasField("correlation_key") and not waiting.timed_out:
+            name = waiting.external_event_def_id.name
+            if events.oldest_match(step, name) is None:
+                correlation.start_waiting(step, name, waiting.correlation_key)
+
     def leave(self, step: Step) -> None:
         """See NodeKind."""
-        waiting = step.node_run.external_event
         if step.node.external_event.HasField("timeout_seconds"):
             step.run.disarm(TimerAction.EXTERNAL_EVENT_TIMEOUT, step.thread.number, step.position)
-        if waiting.HasField("correlation_key"):
-            correlation.stop_waiting(step, waiting.external_event_def_id.name, waiting.correlation_key)
+        correlation.stop_waiting(step)

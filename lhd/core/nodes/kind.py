@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from littlehorse.model import Node, NodeRun, VariableAssignment, VariableType, VariableValue
 
 from lhd.core.expressions import evaluate
-from lhd.core.failures import NodeFailure
+from lhd.core.failure import NodeFailure
 from lhd.core.run import Step
-from lhd.core.specs.types import Known, Shape, TypeContext
+from lhd.core.specs.context import TypeContext
+from lhd.core.specs.types import Known, Shape
 from lhd.core.values import EvaluationError, kind_name, type_of
 
 
@@ -39,6 +40,20 @@ class NodeKind:
 
     def leave(self, step: Step) -> None:
         """The NodeRun has stopped waiting for good, whatever the reason: call off what it set up."""
+
+    def abandons(self, step: Step) -> list[int]:  # noqa: ARG002 - most kinds wait for no thread
+        """The numbers of the ThreadRuns that a NodeRun which is over wanted to see end, and no longer does."""
+        return []
+
+    def can_halt(self, step: Step) -> bool:  # noqa: ARG002 - most kinds can
+        """Whether the NodeRun can stop now (execution.md 4.2)."""
+        return True
+
+    def halted(self, step: Step) -> None:
+        """The NodeRun has stopped; it may go on later."""
+
+    def resumed(self, step: Step) -> None:
+        """The NodeRun goes on where it had stopped."""
 
 
 def require(

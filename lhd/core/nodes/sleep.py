@@ -3,12 +3,12 @@
 from littlehorse.model import Node, NodeRun, SleepNode, VariableType
 
 from lhd.core.expressions import evaluate
-from lhd.core.failures import NodeFailure
+from lhd.core.failure import NodeFailure
 from lhd.core.ids import milliseconds, timestamp
 from lhd.core.kinds import TimerAction
 from lhd.core.nodes.kind import Done, NodeKind
 from lhd.core.run import Step
-from lhd.core.specs.types import TypeContext
+from lhd.core.specs.context import TypeContext
 from lhd.core.values import EvaluationError, instant_ms, kind_name, type_of
 
 
@@ -31,7 +31,7 @@ class Sleep(NodeKind):
         """See NodeKind."""
         due_ms = self._due_ms(step)
         node_run.sleep.maturation_time.CopyFrom(timestamp(due_ms))
-        step.run.arm(TimerAction.SLEEP, due_ms, step.thread.number, step.position)
+        step.run.arm(TimerAction.SLEEP, due_ms, *_target(step, due_ms))
 
     def progress(self, step: Step) -> Done | None:
         """Done when matured; until then a moving ``timestamp`` or ``iso_date`` moves the timer."""
@@ -40,12 +40,14 @@ class Sleep(NodeKind):
         if not step.node.sleep.HasField("raw_seconds"):
             due_ms = self._due_ms(step)
             if due_ms != milliseconds(step.node_run.sleep.maturation_time):
+                self.leave(step)
                 self.arrive(step, step.edit_node_run())
         return None
 
     def leave(self, step: Step) -> None:
         """See NodeKind."""
-        step.run.disarm(TimerAction.SLEEP, step.thread.number, step.position)
+        due_ms = milliseconds(step.node_run.sleep.maturation_time)
+        step.run.disarm(TimerAction.SLEEP, *_target(step, due_ms))
 
     def _due_ms(self, step: Step) -> int:
         sleep = step.node.sleep
@@ -55,6 +57,11 @@ class Sleep(NodeKind):
         except (EvaluationError, ValueError, OverflowError) as error:
             raise NodeFailure("VAR_SUB_ERROR", f"the length of the sleep: {error}") from error
         return due_ms
+
+
+def _target(step: Step, due_ms: int) -> tuple[int, int, int]:
+    """A timer that was moved is another one, so that the old one, should it be on its way, changes nothing."""
+    return step.thread.number, step.position, due_ms
 
 
 def _wake_time(sleep: SleepNode, step: Step) -> int:

@@ -4,7 +4,7 @@ from functools import cached_property
 from typing import Any
 
 from google.protobuf.message import Message
-from littlehorse.model import ThreadSpec, VariableAssignment, WfSpec
+from littlehorse.model import ThreadSpec, ThreadVarDef, VariableAssignment, WfSpec
 
 
 class RegisteredSpec:
@@ -18,9 +18,33 @@ class RegisteredSpec:
         """For each ThreadSpec name the nodes whose latest output some assignment of it refers to."""
         return {name: frozenset(_referenced_nodes(spec)) for name, spec in self.message.thread_specs.items()}
 
+    @cached_property
+    def _variables(self) -> dict[str, dict[str, ThreadVarDef]]:
+        return {
+            name: {variable.var_def.name: variable for variable in spec.variable_defs}
+            for name, spec in self.message.thread_specs.items()
+        }
+
+    @cached_property
+    def _interrupts(self) -> dict[str, dict[str, str]]:
+        return {
+            name: {
+                interrupt.external_event_def_id.name: interrupt.handler_spec_name for interrupt in spec.interrupt_defs
+            }
+            for name, spec in self.message.thread_specs.items()
+        }
+
     def thread_spec(self, name: str) -> ThreadSpec:
         """The ThreadSpec of this name, which a registered WfSpec always has."""
         return self.message.thread_specs[name]
+
+    def variables(self, thread_spec_name: str) -> dict[str, ThreadVarDef]:
+        """The variables that a ThreadSpec declares, by name."""
+        return self._variables[thread_spec_name]
+
+    def interrupt_handler(self, thread_spec_name: str, event_def: str) -> str | None:
+        """The ThreadSpec that handles an interrupt of a ThreadSpec by this event; None where it is none."""
+        return self._interrupts[thread_spec_name].get(event_def)
 
 
 def _referenced_nodes(thread_spec: ThreadSpec) -> set[str]:

@@ -18,6 +18,20 @@ CREATE TABLE external_event_def (
     tenant TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (tenant, name)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE workflow_event_def (
+    tenant TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (tenant, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE user_task_def (
+    tenant TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, name, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE struct_def (
+    tenant TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, name, version)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE wf_run (
     tenant TEXT NOT NULL, run TEXT NOT NULL,
     wf_spec_name TEXT NOT NULL, major_version INTEGER NOT NULL, revision INTEGER NOT NULL,
@@ -46,6 +60,34 @@ CREATE TABLE task_run (
     PRIMARY KEY (tenant, run, task_guid)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX task_run_open ON task_run (tenant, run) WHERE open = 1;
+
+CREATE TABLE inactive_thread_run (
+    tenant TEXT NOT NULL, run TEXT NOT NULL, thread INTEGER NOT NULL, open INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, run, thread)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE user_task_run (
+    tenant TEXT NOT NULL, run TEXT NOT NULL, user_task_guid TEXT NOT NULL, open INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, run, user_task_guid)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX user_task_run_open ON user_task_run (tenant, run) WHERE open = 1;
+
+CREATE TABLE checkpoint (
+    tenant TEXT NOT NULL, run TEXT NOT NULL, task_guid TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, run, task_guid, number)
+) STRICT, WITHOUT ROWID;
+
+-- The rowid keeps the order in which WorkflowEvents were thrown.
+CREATE TABLE workflow_event (
+    arrival INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL, run TEXT NOT NULL, event_def TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
+    UNIQUE (tenant, run, event_def, number)
+) STRICT;
+
+CREATE TABLE workflow_events_thrown (
+    tenant TEXT NOT NULL, run TEXT NOT NULL, event_def TEXT NOT NULL, number INTEGER NOT NULL,
+    PRIMARY KEY (tenant, run, event_def)
+) STRICT, WITHOUT ROWID;
 
 -- The rowid keeps the order of arrival, which decides between events of the same millisecond.
 CREATE TABLE external_event (

@@ -1,0 +1,148 @@
+"""ThreadRuns: starting one with its variables, and archiving those that have completed (execution.md 1.8, 8.3, 9.6)."""
+
+from collections.abc import Mapping
+
+from littlehorse.model import (
+    ArchivedThreadRunInfo,
+    EntrypointRun,
+    InactiveThreadRun,
+    InactiveThreadRunId,
+    LHStatus,
+    ThreadRun,
+    ThreadSpec,
+    ThreadType,
+    Variable,
+    VariableId,
+    VariableValue,
+    WfRunVariableAccessLevel,
+)
+
+from lhd.core import kinds
+from lhd.core.failure import NodeFailure
+from lhd.core.fitting import StoredStructDefs, StructDefs, accept
+from lhd.core.ids import milliseconds, timestamp
+from lhd.core.run import Run
+from lhd.core.values import EvaluationError, is_null
+
+INPUT = "INPUT"
+"""The variable by which handlers, and the threads that START_MULTIPLE_THREADS starts, get what they are for."""
+_PRESSURE = 0.9
+"""The part of ``settings.threads_max`` from which on every completed ThreadRun is archived."""
+
+Inputs = Mapping[str, VariableValue]
+
+
+def accept_inputs(thread_spec: ThreadSpec, given: Inputs, structs: StructDefs) -> dict[str, VariableValue]:
+    """The start values as they are stored; raises EvaluationError where they are not what the ThreadSpec asks for."""
+    declared = {definition.var_def.name: definition for definition in thread_spec.variable_defs}
+    for name in sorted(given.keys() - declared.keys()):
+        raise EvaluationError(f"the thread declares no variable '{name}'")
+    accepted = {}
+    for name, definition in declared.items():
+        if name not in given:
+            if definition.required:
+                raise EvaluationError(f"the variable '{name}' is required")
+            continue
+        if definition.access_level == WfRunVariableAccessLevel.INHERITED_VAR:
+            raise EvaluationError(f"the variable '{name}' is inherited and cannot be given")
+        try:
+            accepted[name] = accept(given[name], definition.var_def.type_def, structs)
+        except EvaluationError as error:
+            raise EvaluationError(f"the variable '{name}': {error}") from error
+    return accepted
+
+
+def start(run: Run, spec_name: str, thread_type: ThreadType, parent: ThreadRun, given: Inputs) -> ThreadRun:
+    """Start a ThreadRun below another one.
+
+    Raises EvaluationError for inputs that do not fit and NodeFailure where the WfRun has too many ThreadRuns.
+    """
+    require_room(run, 1)
+    inputs = accept_inputs(run.spec.thread_spec(spec_name), given, StoredStructDefs(run.tx, run.tenant))
+    return begin(run, spec_name, thread_type, parent, inputs)
+
+
+def begin(run: Run, spec_name: str, thread_type: ThreadType, parent: ThreadRun | None, inputs: Inputs) -> ThreadRun:
+    """A ThreadRun with inputs that have been accepted; it takes its first step in the pass that follows."""
+    number = 0 if parent is None else run.wf_run.greatest_threadrun_number + 1
+    run.wf_run.greatest_threadrun_number = number
+    run.wf_run.thread_runs.append(
+        ThreadRun(
+            wf_spec_id=run.wf_run.wf_spec_id,
+            number=number,
+            status=LHStatus.RUNNING,
+            thread_spec_name=spec_name,
+            start_time=timestamp(run.tx.now_ms),
+            parent_thread_id=None if parent is None else parent.number,
+            current_node_position=-1,
+            type=thread_type,
+        )
+    )
+    if parent is not None:
+        parent.child_thread_ids.append(number)
+    thread = run.wf_run.thread_runs[-1]
+    thread_spec = run.spec.thread_spec(spec_name)
+    _create_variables(run, thread, thread_spec, inputs)
+    first = next(name for name, node in thread_spec.nodes.items() if node.HasField("entrypoint"))
+    run.arrive(thread, first).entrypoint.CopyFrom(EntrypointRun())
+    return thread
+
+
+def handler_input(run: Run, spec_name: str, content: VariableValue) -> dict[str, VariableValue]:
+    """What a handler's ThreadSpec gets: ``INPUT``, if it declares it."""
+    return {INPUT: content} if INPUT in run.spec.variables(spec_name) else {}
+
+
+def require_room(run: Run, threads: int) -> None:
+    """Raise NodeFailure where the WfRun cannot have so many more ThreadRuns."""
+    limit, present = run.tx.settings.threads_max, len(run.wf_run.thread_runs)
+    if present + threads > limit:
+        text = f"the WfRun has {present} ThreadRuns and may have {limit}; there is no room for {threads} more"
+        raise NodeFailure("INTERNAL_ERROR", text)
+
+
+def _create_variables(run: Run, thread: ThreadRun, thread_spec: ThreadSpec, inputs: Inputs) -> None:
+    for definition in thread_spec.variable_defs:
+        if definition.access_level == WfRunVariableAccessLevel.INHERITED_VAR:
+            continue
+        declared = definition.var_def
+        value = inputs.get(declared.name)
+        variable = Variable(
+            id=VariableId(wf_run_id=run.id, thread_run_number=thread.number, name=declared.name),
+            value=declared.default_value if value is None or is_null(value) else value,
+            created_at=timestamp(run.tx.now_ms),
+            wf_spec_id=run.wf_run.wf_spec_id,
+            masked=declared.type_def.masked,
+        )
+        run.tx.put(kinds.VARIABLE, (*run.key, thread.number, declared.name), variable)
+
+
+def archive_expired(run: Run) -> None:
+    """Archive the completed ThreadRuns whose ThreadSpec says that they are not kept longer than until now."""
+    for thread in _completed(run):
+        policy = run.spec.thread_spec(thread.thread_spec_name).retention_policy
+        if policy.HasField("seconds_after_thread_termination"):
+            kept_ms = policy.seconds_after_thread_termination * 1000
+            if milliseconds(thread.end_time) + kept_ms <= run.tx.now_ms:
+                _archive(run, thread)
+
+
+def archive_under_pressure(run: Run) -> None:
+    """Archive every completed ThreadRun where there is little room left for others."""
+    if len(run.wf_run.thread_runs) >= int(run.tx.settings.threads_max * _PRESSURE):
+        for thread in _completed(run):
+            _archive(run, thread)
+
+
+def _completed(run: Run) -> list[ThreadRun]:
+    return [thread for thread in run.wf_run.thread_runs if thread.number and thread.status == LHStatus.COMPLETED]
+
+
+def _archive(run: Run, thread: ThreadRun) -> None:
+    archived = InactiveThreadRun(
+        id=InactiveThreadRunId(wf_run_id=run.id, thread_run_number=thread.number),
+        thread_run=thread,
+        archived=ArchivedThreadRunInfo(),
+    )
+    run.tx.put(kinds.INACTIVE_THREAD_RUN, (*run.key, thread.number), archived)
+    run.wf_run.thread_runs.remove(thread)
