@@ -30,6 +30,7 @@ from lhd.store import Store
 from lhd.store.tables import require_storable
 from lhd.tasks import Poll, TaskQueues
 from lhd.timer_window import TimerWindow
+from lhd.waiters import Waiters
 
 _LOADS_PER_COMMAND = 1000
 _COMMANDS_PER_TURN = 64
@@ -102,6 +103,8 @@ class Engine:
     ) -> None:
         self.settings = settings or Settings()
         self.queues = TaskQueues()
+        self.thrown: Waiters[Key] = Waiters()
+        """Woken with (tenant, run) when a WorkflowEvent of that WfRun has been committed."""
         self._limits = limits or Limits()
         self.store = store
         self._clock_ms = clock_ms
@@ -321,6 +324,7 @@ class Engine:
             BATCH_COMMANDS.observe(commands)
             await self.store.limit_wal(self._limits.wal_bytes_max)
         self._arm(cleared, writes)
+        self.thrown.wake(key[:2] for key in writes.get(kinds.WORKFLOW_EVENT, ()))
         await self._page_timers()
         self._memory.committed(self._limits.cached_lanes_max)
 

@@ -1,88 +1,20 @@
-"""The Search RPCs (api.md 9.4, 9.5)."""
-
-from typing import Any
+"""Finding run-time objects (api.md 9.4)."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from littlehorse.model import (
-    ExternalEventDefId,
-    ExternalEventDefIdList,
-    SearchExternalEventDefRequest,
-    SearchTaskDefRequest,
     SearchWfRunRequest,
-    SearchWfSpecRequest,
-    TaskDefId,
-    TaskDefIdList,
     VariableMatch,
     WfRunIdList,
-    WfSpec,
-    WfSpecId,
-    WfSpecIdList,
 )
 
 from lhd.api.call import Api, Method
+from lhd.api.definitions import latest_wf_spec
 from lhd.api.paging import Query, page, prefix_range
-from lhd.api.reads import latest_wf_spec
 from lhd.core.ids import milliseconds, parse_wf_run_id, printed
 from lhd.core.kinds import LAST_MS
 from lhd.errors import invalid_argument
 
 _FILTERS_MAX = 20
-
-
-async def search_task_def(api: Api, tenant: str, request: SearchTaskDefRequest) -> TaskDefIdList:
-    """SearchTaskDef: by the beginning of the name."""
-    names, bookmark = await _names(api, "task_def", tenant, request)
-    return TaskDefIdList(results=[TaskDefId(name=name) for name in names], bookmark=bookmark)
-
-
-async def search_external_event_def(
-    api: Api, tenant: str, request: SearchExternalEventDefRequest
-) -> ExternalEventDefIdList:
-    """SearchExternalEventDef: by the beginning of the name."""
-    names, bookmark = await _names(api, "external_event_def", tenant, request)
-    return ExternalEventDefIdList(results=[ExternalEventDefId(name=name) for name in names], bookmark=bookmark)
-
-
-async def _names(api: Api, table: str, tenant: str, request: Any) -> tuple[list[str], bytes | None]:
-    query = Query(table, ("name",), ("name",))
-    query.where("tenant = ?", tenant)
-    prefix_range(query, "name", request.prefix)
-    rows, bookmark = await page(api.reader, query, request)
-    return [name for (name,) in rows], bookmark
-
-
-async def search_wf_spec(api: Api, tenant: str, request: SearchWfSpecRequest) -> WfSpecIdList:
-    """SearchWfSpec: all versions, of one name, of names that begin alike, or that use a TaskDef."""
-    query = Query("wf_spec", ("name", "major_version", "revision"), ("name", "major_version", "revision"))
-    query.where("tenant = ?", tenant)
-    match request.WhichOneof("wf_spec_criteria"):
-        case "name":
-            query.where("name = ?", request.name)
-        case "prefix":
-            prefix_range(query, "name", request.prefix)
-        case "task_def_name":
-            users = await _wf_specs_using(api, tenant, request.task_def_name)
-            marks = ", ".join(["(?, ?, ?)"] * len(users)) or "(NULL, NULL, NULL)"
-            query.where(
-                f"(name, major_version, revision) IN (VALUES {marks})", *(part for id_ in users for part in id_)
-            )
-    rows, bookmark = await page(api.reader, query, request)
-    results = [WfSpecId(name=name, major_version=major, revision=revision) for name, major, revision in rows]
-    return WfSpecIdList(results=results, bookmark=bookmark)
-
-
-async def _wf_specs_using(api: Api, tenant: str, task_def: str) -> list[tuple[str, int, int]]:
-    rows = await api.reader.fetch("SELECT body FROM wf_spec WHERE tenant = ?", (tenant,))
-    specs = [WfSpec.FromString(body) for (body,) in rows]
-    return [
-        (spec.id.name, spec.id.major_version, spec.id.revision)
-        for spec in specs
-        if any(
-            node.task.HasField("task_def_id") and node.task.task_def_id.name == task_def
-            for thread_spec in spec.thread_specs.values()
-            for node in thread_spec.nodes.values()
-        )
-    ]
 
 
 async def search_wf_run(api: Api, tenant: str, request: SearchWfRunRequest) -> WfRunIdList:
@@ -155,8 +87,5 @@ async def _check(api: Api, tenant: str, request: SearchWfRunRequest) -> None:
 
 
 METHODS: dict[str, Method] = {
-    "SearchTaskDef": search_task_def,
-    "SearchExternalEventDef": search_external_event_def,
-    "SearchWfSpec": search_wf_spec,
     "SearchWfRun": search_wf_run,
 }

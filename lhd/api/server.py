@@ -9,7 +9,7 @@ from google.protobuf.message_factory import GetMessageClass
 from littlehorse.model import PollTaskRequest
 from littlehorse.model.service_pb2 import DESCRIPTOR
 
-from lhd.api import commands, identity, reads, searches, workers
+from lhd.api import commands, definitions, identity, reads, searches, workers, workflow_events
 from lhd.api.call import Api, Method
 from lhd.errors import Code, Rejection, StoreError
 
@@ -20,6 +20,7 @@ STATUS = {
     Code.FAILED_PRECONDITION: grpc.StatusCode.FAILED_PRECONDITION,
     Code.PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
     Code.RESOURCE_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Code.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
     Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Code.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
     Code.INTERNAL: grpc.StatusCode.INTERNAL,
@@ -27,10 +28,12 @@ STATUS = {
 
 METHODS: dict[str, Method] = {
     **commands.METHODS,
+    **definitions.METHODS,
     **identity.METHODS,
     **reads.METHODS,
     **searches.METHODS,
     **workers.METHODS,
+    **workflow_events.METHODS,
 }
 
 _SERVICE = DESCRIPTOR.services_by_name["LittleHorse"]
@@ -72,6 +75,7 @@ class GrpcServer:
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, cut the open polls, and give running calls some time to end."""
         self._api.stopping.set()
+        self._api.engine.thrown.wake_all()
         await self._server.stop(grace_s)
 
     def _handler(self, method: Any) -> "grpc.RpcMethodHandler[Any, Any]":

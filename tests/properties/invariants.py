@@ -1,4 +1,7 @@
-"""What holds after every command, whatever came before; each function is one rule over the rows of a world."""
+"""What holds after every command, whatever came before; each function is one rule over the rows of a world.
+
+The rules about threads and their halts are in thread_rules.py.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,8 +11,6 @@ from littlehorse.model import (
     ExternalEventDef,
     InlineStructDef,
     LHStatus,
-    Node,
-    NodeRun,
     StructDefId,
     TaskRun,
     TaskStatus,
@@ -19,24 +20,13 @@ from littlehorse.model import (
 from lhd.core import kinds
 from lhd.core.events import accept_content
 from lhd.core.ids import external_event_key, milliseconds
-from lhd.core.kinds import TERMINAL, Outcome, TimerAction, Verdict
+from lhd.core.kinds import TERMINAL, UNFINISHED, USER_TASK_ENDED, Outcome, TimerAction, Verdict
 from lhd.core.records import Key
 from lhd.core.values import EvaluationError
-from tests.properties.whole_world import UNFINISHED, WholeWorld
-from tests.properties.workflows import KEPT_FOR_A_WHILE
-
-
-def _node_runs(world: WholeWorld, kind: str) -> Iterator[tuple[Key, NodeRun]]:
-    for key, node_run in world.rows[kinds.NODE_RUN].items():
-        if node_run.WhichOneof("node_type") == kind:
-            yield key, node_run
-
-
-def _node(world: WholeWorld, node_run: NodeRun) -> Node:
-    spec = node_run.wf_spec_id
-    registered = world.rows[kinds.WF_SPEC]["default", spec.name, spec.major_version, spec.revision]
-    node: Node = registered.thread_spec(node_run.thread_spec_name).nodes[node_run.node_name]
-    return node
+from tests.properties import thread_rules
+from tests.properties.thread_rules import FAILED, STOPPED, is_stopped_for_good, node_of, node_runs, thread_of
+from tests.properties.whole_world import WholeWorld
+from tests.properties.workflows import BELLS
 
 
 def _targets(world: WholeWorld, action: TimerAction) -> Counter[Key]:
@@ -45,24 +35,27 @@ def _targets(world: WholeWorld, action: TimerAction) -> Counter[Key]:
 
 
 def an_event_is_claimed_by_exactly_one_node_run_and_a_completed_wait_has_exactly_one_event(world: WholeWorld) -> None:
-    """Nor is a claimed event ever removed, so none is both expired and claimed."""
+    """Nor is a claimed event ever removed, so none is both expired and claimed. Interrupts have no NodeRun."""
     taken: Counter[Key] = Counter()
-    for key, node_run in _node_runs(world, "external_event"):
+    for key, node_run in node_runs(world, "external_event"):
         has_event = node_run.external_event.HasField("external_event_id")
-        assert has_event == (node_run.status == LHStatus.COMPLETED), key
+        assert has_event or node_run.status != LHStatus.COMPLETED, key
+        # A NodeRun that has its event can still fail: over the edge that leaves it.
+        assert not has_event or node_run.status in (LHStatus.COMPLETED, *FAILED), key
         if has_event:
             event_key = external_event_key(key[0], node_run.external_event.external_event_id)
             event = world.rows[kinds.EXTERNAL_EVENT][event_key]
             assert (event.thread_run_number, event.node_run_position) == key[2:]
             taken[event_key] += 1
-    claimed = Counter(key for key, event in world.rows[kinds.EXTERNAL_EVENT].items() if event.claimed)
-    assert taken == claimed
+    events = world.rows[kinds.EXTERNAL_EVENT].items()
+    assert taken == Counter(key for key, event in events if event.claimed and key[2] not in BELLS)
 
 
 def an_event_that_fits_a_waiting_node_run_is_not_left_unclaimed(world: WholeWorld) -> None:
-    for key, node_run in _node_runs(world, "external_event"):
+    for key, node_run in node_runs(world, "external_event"):
         if node_run.status != LHStatus.RUNNING:
             continue
+        assert not node_run.external_event.timed_out
         for event_key, event in world.rows[kinds.EXTERNAL_EVENT].items():
             fits = (
                 event_key[:2] == key[:2]
@@ -73,34 +66,64 @@ def an_event_that_fits_a_waiting_node_run_is_not_left_unclaimed(world: WholeWorl
             assert event.claimed or not fits, (key, event_key)
 
 
-def the_running_waits_with_a_key_have_one_marker_each_and_nothing_else_has_one(world: WholeWorld) -> None:
-    waiting = Counter(
-        (key[0], node_run.external_event.external_event_def_id.name, node_run.external_event.correlation_key, *key[1:])
-        for key, node_run in _node_runs(world, "external_event")
-        if node_run.status == LHStatus.RUNNING and node_run.external_event.HasField("correlation_key")
-    )
-    assert Counter(world.rows[kinds.MARKER]) == waiting
+def the_running_waits_with_a_key_have_one_marker_each_and_only_halted_ones_may_have_one(world: WholeWorld) -> None:
+    """A halted one keeps its marker while nothing was correlated to it and its WfRun goes on."""
+    waiting: dict[LHStatus, Counter[Key]] = {LHStatus.RUNNING: Counter(), LHStatus.HALTED: Counter()}
+    for key, node_run in node_runs(world, "external_event"):
+        wait = node_run.external_event
+        if node_run.status in waiting and wait.HasField("correlation_key"):
+            waiting[node_run.status][key[0], wait.external_event_def_id.name, wait.correlation_key, *key[1:]] += 1
+    markers = Counter(world.rows[kinds.MARKER])
+    assert waiting[LHStatus.RUNNING] <= markers <= waiting[LHStatus.RUNNING] + waiting[LHStatus.HALTED]
+    for _, _, _, *waiter in markers:
+        wf_run = world.rows[kinds.WF_RUN]["default", waiter[0]]
+        assert wf_run.status not in TERMINAL, "nobody waits for a key in a WfRun that has ended"
 
 
-def the_running_waits_with_a_timeout_have_one_timer_each_and_nothing_else_has_one(world: WholeWorld) -> None:
-    waiting = Counter(
+def _timers_of_waits(world: WholeWorld, action: TimerAction, waiting: Iterator[Key], has_target: int) -> None:
+    """Each wait has one timer, whether it runs or is halted; one that is halted for good may have lost it."""
+    certain: Counter[Key] = Counter()
+    possible: Counter[Key] = Counter()
+    for key in waiting:
+        assert len(key) == has_target
+        node_run = world.rows[kinds.NODE_RUN][key[:4]]
+        if node_run.status in (LHStatus.RUNNING, LHStatus.HALTED):
+            (possible if is_stopped_for_good(world, key) else certain)[key] += 1
+    timers = _targets(world, action)
+    assert certain <= timers <= certain + possible, (timers, certain, possible)
+
+
+def the_waits_with_a_timeout_have_one_timer_each_and_nothing_else_has_one(world: WholeWorld) -> None:
+    waiting = (
         key
-        for key, node_run in _node_runs(world, "external_event")
-        if node_run.status == LHStatus.RUNNING and _node(world, node_run).external_event.HasField("timeout_seconds")
+        for key, node_run in node_runs(world, "external_event")
+        if not node_run.external_event.timed_out
+        and node_of(world, node_run).external_event.HasField("timeout_seconds")
     )
-    assert _targets(world, TimerAction.EXTERNAL_EVENT_TIMEOUT) == waiting
+    _timers_of_waits(world, TimerAction.EXTERNAL_EVENT_TIMEOUT, waiting, 4)
 
 
-def the_running_sleeps_have_one_timer_each_and_nothing_else_has_one(world: WholeWorld) -> None:
-    sleeping = {
-        key: milliseconds(node_run.sleep.maturation_time)
-        for key, node_run in _node_runs(world, "sleep")
-        if node_run.status == LHStatus.RUNNING
-    }
-    assert _targets(world, TimerAction.SLEEP) == Counter(sleeping.keys())
+def the_sleeps_have_one_timer_each_and_nothing_else_has_one(world: WholeWorld) -> None:
+    """The timer is due when the NodeRun says, to the millisecond."""
+    sleeping = (
+        (*key, milliseconds(node_run.sleep.maturation_time))
+        for key, node_run in node_runs(world, "sleep")
+        if not node_run.sleep.matured
+    )
+    _timers_of_waits(world, TimerAction.SLEEP, sleeping, 5)
     for timer in world.rows[kinds.TIMER].values():
         if timer.action == TimerAction.SLEEP:
-            assert timer.due_ms == sleeping[timer.tenant, timer.run, *timer.target]
+            assert timer.due_ms == timer.target[2]
+
+
+def no_sleep_that_runs_has_matured(world: WholeWorld) -> None:
+    for key, node_run in node_runs(world, "sleep"):
+        assert node_run.status != LHStatus.RUNNING or not node_run.sleep.matured, key
+
+
+def timers_of_user_tasks_belong_to_node_runs_that_wait(world: WholeWorld) -> None:
+    for key in _targets(world, TimerAction.USER_TASK_ACTION):
+        assert world.rows[kinds.NODE_RUN][key[:4]].status in (LHStatus.RUNNING, LHStatus.HALTED), key
 
 
 def _task_runs(world: WholeWorld, status: TaskStatus) -> Iterator[tuple[Key, TaskRun]]:
@@ -120,7 +143,10 @@ def the_running_attempts_have_one_timer_each_and_the_pending_ones_another(world:
         (TaskStatus.TASK_RUNNING, TimerAction.TASK_TIMEOUT),
         (TaskStatus.TASK_PENDING, TimerAction.TASK_RETRY),
     ):
-        attempts = Counter((*key, len(task_run.attempts) - 1) for key, task_run in _task_runs(world, status))
+        attempts: Counter[Key] = Counter()
+        for key, task_run in _task_runs(world, status):
+            generation = (task_run.total_checkpoints,) if action == TimerAction.TASK_TIMEOUT else ()
+            attempts[(*key, len(task_run.attempts) - 1, *generation)] += 1
         assert _targets(world, action) == attempts
 
 
@@ -132,40 +158,57 @@ def a_task_run_is_where_its_last_attempt_is(world: WholeWorld) -> None:
         assert retried <= {TaskStatus.TASK_FAILED, TaskStatus.TASK_TIMEOUT}
 
 
-def a_wf_run_is_where_its_thread_and_its_last_node_run_are(world: WholeWorld) -> None:
-    for key, wf_run in world.rows[kinds.WF_RUN].items():
-        (thread,) = wf_run.thread_runs
-        assert wf_run.status == thread.status, key
-        assert wf_run.status == LHStatus.RUNNING or wf_run.status in TERMINAL
-        positions = sorted(node_key[3] for node_key in world.rows[kinds.NODE_RUN] if node_key[:2] == key)
-        assert positions == list(range(thread.current_node_position + 1))
-        node_runs = [world.rows[kinds.NODE_RUN][*key, 0, position] for position in positions]
-        assert node_runs[-1].status == wf_run.status
-        assert all(node_run.status == LHStatus.COMPLETED for node_run in node_runs[:-1])
-        for node_run in node_runs:
-            assert node_run.HasField("end_time") == (node_run.status in TERMINAL)
-            assert bool(node_run.failures) == (node_run.status in (LHStatus.ERROR, LHStatus.EXCEPTION))
-
-
 def a_task_node_waits_as_long_as_its_task_run(world: WholeWorld) -> None:
-    for key, node_run in _node_runs(world, "task"):
+    """Except that one which the loop guard has failed leaves its task behind."""
+    for key, node_run in node_runs(world, "task"):
+        if not node_run.task.HasField("task_run_id"):
+            assert node_run.status in FAILED
+            continue
         task_run = world.rows[kinds.TASK_RUN][*key[:2], node_run.task.task_run_id.task_guid]
-        assert (node_run.status == LHStatus.RUNNING) == (task_run.status in UNFINISHED), key
+        waits = node_run.status in (LHStatus.RUNNING, LHStatus.HALTING)
+        guarded = [failure.failure_name for failure in node_run.failures] == ["INTERNAL_ERROR"]
+        assert guarded or waits == (task_run.status in UNFINISHED), key
+        assert waits or node_run.status in STOPPED
+
+
+def a_user_task_node_waits_as_long_as_its_user_task_run(world: WholeWorld) -> None:
+    for key, node_run in node_runs(world, "user_task"):
+        if not node_run.user_task.HasField("user_task_run_id"):
+            assert node_run.status in FAILED
+            continue
+        user_task_run = world.rows[kinds.USER_TASK_RUN][*key[:2], node_run.user_task.user_task_run_id.user_task_guid]
+        assert user_task_run.node_run_id == node_run.id
+        if node_run.status == LHStatus.RUNNING:
+            assert user_task_run.status not in USER_TASK_ENDED, key
+        elif node_run.status == LHStatus.HALTED:
+            assert user_task_run.status in USER_TASK_ENDED, key
 
 
 def every_record_of_a_run_belongs_to_a_run_that_exists(world: WholeWorld) -> None:
-    for kind in (kinds.NODE_RUN, kinds.TASK_RUN, kinds.VARIABLE, kinds.NODE_OUTPUT, kinds.QUEUED_TASK):
-        for key in world.rows[kind]:
+    unborn = (kinds.EXTERNAL_EVENT, kinds.EXTERNAL_EVENT_ORIGIN, kinds.TIMER)
+    for kind, rows in world.rows.items():
+        for key in rows if kind.lane == "run" and kind not in unborn else ():
             assert key[:2] in world.rows[kinds.WF_RUN], (kind.name, key)
+    for timer in world.rows[kinds.TIMER].values():
+        of_event = timer.action in (TimerAction.EXTERNAL_EVENT_RETENTION, TimerAction.CORRELATED_EVENT_TTL)
+        assert of_event or (timer.tenant, timer.run) in world.rows[kinds.WF_RUN], timer
 
 
 def runs_with_a_retention_have_one_timer_from_their_end_on(world: WholeWorld) -> None:
-    ended = Counter(
-        (*key, milliseconds(wf_run.start_time))
-        for key, wf_run in world.rows[kinds.WF_RUN].items()
-        if wf_run.wf_spec_id.name == KEPT_FOR_A_WHILE and wf_run.status in TERMINAL
-    )
-    assert _targets(world, TimerAction.WF_RUN_RETENTION) == ended
+    """The timer of an end that a rescue has undone may be left; it is for another time than the present end."""
+    ended: Counter[Key] = Counter()
+    kept: set[Key] = set()
+    for key, wf_run in world.rows[kinds.WF_RUN].items():
+        spec = wf_run.wf_spec_id
+        registered = world.rows[kinds.WF_SPEC]["default", spec.name, spec.major_version, spec.revision]
+        if registered.message.retention_policy.HasField("seconds_after_wf_termination"):
+            kept.add(key)
+            if wf_run.status in TERMINAL:
+                ended[*key, milliseconds(wf_run.end_time)] += 1
+    timers = _targets(world, TimerAction.WF_RUN_RETENTION)
+    assert ended <= timers
+    assert {key[:2] for key in timers} <= kept
+    assert all(times == 1 for times in timers.values())
 
 
 def timers_of_events_belong_to_events_that_exist(world: WholeWorld) -> None:
@@ -269,14 +312,16 @@ def a_delivery_for_a_key_that_still_waits_is_still_kept(world: WholeWorld) -> No
 RULES = (
     an_event_is_claimed_by_exactly_one_node_run_and_a_completed_wait_has_exactly_one_event,
     an_event_that_fits_a_waiting_node_run_is_not_left_unclaimed,
-    the_running_waits_with_a_key_have_one_marker_each_and_nothing_else_has_one,
-    the_running_waits_with_a_timeout_have_one_timer_each_and_nothing_else_has_one,
-    the_running_sleeps_have_one_timer_each_and_nothing_else_has_one,
+    the_running_waits_with_a_key_have_one_marker_each_and_only_halted_ones_may_have_one,
+    the_waits_with_a_timeout_have_one_timer_each_and_nothing_else_has_one,
+    the_sleeps_have_one_timer_each_and_nothing_else_has_one,
+    no_sleep_that_runs_has_matured,
+    timers_of_user_tasks_belong_to_node_runs_that_wait,
     the_queue_holds_the_scheduled_task_runs,
     the_running_attempts_have_one_timer_each_and_the_pending_ones_another,
     a_task_run_is_where_its_last_attempt_is,
-    a_wf_run_is_where_its_thread_and_its_last_node_run_are,
     a_task_node_waits_as_long_as_its_task_run,
+    a_user_task_node_waits_as_long_as_its_user_task_run,
     every_record_of_a_run_belongs_to_a_run_that_exists,
     runs_with_a_retention_have_one_timer_from_their_end_on,
     timers_of_events_belong_to_events_that_exist,
@@ -286,6 +331,7 @@ RULES = (
     the_ledger_has_one_row_for_each_verdict_and_only_accepted_ones_have_an_outcome,
     the_outcome_of_a_delivery_for_a_run_tells_where_its_event_is,
     a_delivery_for_a_key_that_still_waits_is_still_kept,
+    *thread_rules.RULES,
 )
 
 

@@ -33,6 +33,7 @@ from littlehorse.model import (
     RunWfRequest,
     SaveUserTaskRunProgressRequest,
     StopWfRunRequest,
+    ValidateStructDefEvolutionRequest,
 )
 
 from lhd.core.commands import control, deliveries, events, metadata, struct_defs, tasks, timers, user_tasks, wf_runs
@@ -56,6 +57,7 @@ HANDLERS: dict[type, Handler] = {
     PutWorkflowEventDefRequest: metadata.put_workflow_event_def,
     PutUserTaskDefRequest: metadata.put_user_task_def,
     PutStructDefRequest: struct_defs.put_struct_def,
+    ValidateStructDefEvolutionRequest: struct_defs.validate_evolution,
     PutWfSpecRequest: metadata.put_wf_spec,
     DeleteTaskDefRequest: metadata.delete_task_def,
     DeleteExternalEventDefRequest: metadata.delete_external_event_def,

@@ -10,6 +10,8 @@ from littlehorse.model import (
     StructDefId,
     StructFieldDef,
     TypeDefinition,
+    ValidateStructDefEvolutionRequest,
+    ValidateStructDefEvolutionResponse,
     VariableType,
 )
 
@@ -49,6 +51,20 @@ def delete_struct_def(tx: Transaction, tenant: str, request: DeleteStructDefRequ
         raise not_found(f"there is no StructDef '{request.id.name}' {request.id.version}")
     tx.delete(kinds.STRUCT_DEF, key)
     return Empty()
+
+
+def validate_evolution(
+    tx: Transaction, tenant: str, request: ValidateStructDefEvolutionRequest
+) -> ValidateStructDefEvolutionResponse:
+    """Whether a StructDef could change so; stores nothing. One that does not exist yet may be anything."""
+    name, version = request.struct_def_id.name, request.struct_def_id.version
+    schema = InlineStructDef()
+    schema.CopyFrom(request.struct_def)
+    _check_schema(tx, tenant, name, schema)
+    latest = latest_struct_def(tx, tenant, name)
+    before = latest if version == -1 else tx.get(kinds.STRUCT_DEF, (tenant, name, version))
+    broken = [] if before is None else incompatible_fields(before.struct_def, schema, request.compatibility_type)
+    return ValidateStructDefEvolutionResponse(is_valid=not broken)
 
 
 def _check_schema(tx: Transaction, tenant: str, name: str, schema: InlineStructDef) -> None:
