@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import anyio
@@ -16,9 +17,10 @@ import structlog
 from anyio.abc import TaskStatus
 from google.protobuf.message import DecodeError
 from littlehorse.model import TaskRunId
+from prometheus_client import Counter
 
 from lhd.core import kinds
-from lhd.core.commands import Command, decide
+from lhd.core.commands import Command, decide, lanes_of
 from lhd.core.commands.tasks import ClaimTask, ReleaseTask
 from lhd.core.commands.timers import TimerDue
 from lhd.core.ids import parse_wf_run_id
@@ -66,6 +68,7 @@ class _Work:
     command: Command
     time: CommandTime
     ids: list[str] = field(default_factory=list)
+    is_hinted: bool = False
     seen_ready: bool = False
 
     def transaction(self, memory: Memory, settings: Settings) -> Transaction:
@@ -78,6 +81,16 @@ class _Work:
             return self.ids[index]
 
         return Transaction(memory, self.time, new_id, settings)
+
+
+@cache
+def _counter(command: str, code: Code | None) -> Counter:
+    return COMMANDS.labels(command, "OK" if code is None else code.value)
+
+
+def _count(command: str, code: Code | None) -> None:
+    """Count a decided command; ``code`` is None for one that was not refused."""
+    _counter(command, code).inc()
 
 
 def system_clock_ms() -> int:
@@ -248,8 +261,10 @@ class Engine:
         return replies[: len(requested)]
 
     async def _try_load(self, missing: NotLoaded, later: Sequence[_Work]) -> bool:
-        """Load what a command lacks, and what those after it lack; false where a row of its own cannot be read."""
-        for wanted in ([missing, *self._missing(later)], [missing]):
+        """Load what a command lacks, and what those after it will; false where a row of its own cannot be read."""
+        told = self._told(later)
+        others = [NotLoaded(told, [])] if told else self._found_out(later)
+        for wanted in ([missing, *others], [missing]):
             try:
                 await self._load(wanted)
             except DecodeError:
@@ -266,7 +281,7 @@ class Engine:
         except NotLoaded:
             raise
         except Rejection as rejection:
-            COMMANDS.labels(name, rejection.code.value).inc()
+            _count(name, rejection.code)
             return rejection, []
         except Exception:  # noqa: BLE001 - the one place where a bug in the core is contained
             return self._bug(work.command), []
@@ -274,17 +289,26 @@ class Engine:
         for queued in tx.writes.get(kinds.QUEUED_TASK, {}).values():
             if queued is not None:
                 self.queues.offer(queued)
-        COMMANDS.labels(name, "OK").inc()
+        _count(name, None)
         return reply, tx.follow_ups
 
     def _bug(self, command: Command) -> Rejection:
         name = type(command.request).__name__
         self._log.exception("a command failed because of a bug in lhd; nothing of it is stored", command=name)
-        COMMANDS.labels(name, Code.INTERNAL.value).inc()
+        _count(name, Code.INTERNAL)
         return Rejection(Code.INTERNAL, f"{name} failed because of a bug in lhd; nothing of it was stored")
 
-    def _missing(self, work: Sequence[_Work]) -> list[NotLoaded]:
-        """What later commands of the batch will ask for, as far as it can be seen now; their overlays are dropped."""
+    def _told(self, work: Sequence[_Work]) -> list[LaneId]:
+        """The lanes that commands will ask for, as far as their requests tell, and that are not in memory."""
+        lanes: dict[LaneId, None] = {}
+        for one in work:
+            if not one.is_hinted:
+                one.is_hinted = True
+                lanes.update(dict.fromkeys(lanes_of(one.command)))
+        return [lane for lane in lanes if not self._memory.is_loaded(lane)]
+
+    def _found_out(self, work: Sequence[_Work]) -> list[NotLoaded]:
+        """What commands will ask for, found out by deciding them as things stand now; their overlays are dropped."""
         missing = []
         for one in [one for one in work if not one.seen_ready]:
             try:
@@ -296,7 +320,7 @@ class Engine:
                 one.seen_ready = True
         return missing
 
-    async def _load(self, missing: list[NotLoaded]) -> None:
+    async def _load(self, missing: Sequence[NotLoaded]) -> None:
         lanes = {lane: None for needs in missing for lane in needs.lanes}
         for lane, rows in (await self.store.load_lanes(list(lanes))).items():
             self._memory.fill(lane, rows)

@@ -72,7 +72,7 @@ def fit(value: VariableValue, expected: TypeDefinition, structs: StructDefs) -> 
             given = type_of(value)
             if given is not None and primitive_fits(given, expected.primitive_type):
                 return value
-    raise EvaluationError(f"{kind_name(value)} does not fit {type_name(expected)}")
+    raise EvaluationError(f"{kind_name(value)} given, {type_name(expected)} expected")
 
 
 def _inside(where: str, value: VariableValue, expected: TypeDefinition, structs: StructDefs) -> VariableValue:

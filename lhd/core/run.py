@@ -40,6 +40,7 @@ class Run:
         self.wf_run: WfRun = tx.edit(kinds.WF_RUN, self.key)
         self.started: list[Run] = []
         """Child WfRuns that a step has started and that have not been advanced yet."""
+        self._spec: RegisteredSpec | None = None
 
     @property
     def id(self) -> WfRunId:
@@ -49,10 +50,13 @@ class Run:
     @property
     def spec(self) -> "RegisteredSpec":
         """The WfSpec that the run follows."""
-        spec_id = self.wf_run.wf_spec_id
-        found = self.tx.get(kinds.WF_SPEC, (self.tenant, spec_id.name, spec_id.major_version, spec_id.revision))
-        assert found is not None, "a WfSpec is kept as long as a WfRun follows it"
-        return found
+        if self._spec is None:
+            spec_id = self.wf_run.wf_spec_id
+            self._spec = self.tx.get(
+                kinds.WF_SPEC, (self.tenant, spec_id.name, spec_id.major_version, spec_id.revision)
+            )
+            assert self._spec is not None, "a WfSpec is kept as long as a WfRun follows it"
+        return self._spec
 
     def end(self, status: LHStatus) -> None:
         """The entrypoint thread has ended: so does the WfRun."""
@@ -149,6 +153,7 @@ class Step:
     thread: ThreadRun
     position: int
     _changed: dict[str, VariableValue] = field(default_factory=dict)
+    _node: Node | None = None
 
     @property
     def tx(self) -> Transaction:
@@ -179,7 +184,9 @@ class Step:
     @property
     def node(self) -> Node:
         """The node of the WfSpec that the NodeRun is a run of."""
-        return self.run.spec.thread_spec(self.thread.thread_spec_name).nodes[self.node_run.node_name]
+        if self._node is None:
+            self._node = self.run.spec.thread_spec(self.thread.thread_spec_name).nodes[self.node_run.node_name]
+        return self._node
 
     def forgive(self, failed_child: int) -> None:
         """A child's failure has been dealt with: the thread's EXIT node no longer minds it."""

@@ -45,6 +45,8 @@ class Table:
     loaded: tuple[str, ...]
     decode: Callable[[Key, Sequence[Any]], Any]
     arrival: str = "0"
+    holds_messages: bool = False
+    """Whether the columns come from a message alone, whose numbers and texts always fit a row."""
 
     @property
     def name(self) -> str:
@@ -127,6 +129,7 @@ def _body(kind: Kind[Any], message: type[Message], *key: str) -> Table:
         lambda _, value: (_serialise(value),),
         ("body",),
         lambda _, row: message.FromString(row[0]),
+        holds_messages=True,
     )
 
 
@@ -224,6 +227,7 @@ TABLES: tuple[Table, ...] = (
         _wf_run,
         ("body",),
         lambda _, row: WfRun.FromString(row[0]),
+        holds_messages=True,
     ),
     _open_body(kinds.NODE_RUN, NodeRun, *_RUN, "thread", "position"),
     _open_body(kinds.INACTIVE_THREAD_RUN, InactiveThreadRun, *_RUN, "thread"),
@@ -234,6 +238,7 @@ TABLES: tuple[Table, ...] = (
         lambda _, variable: (_serialise(variable.value), _serialise(variable)),
         ("body",),
         lambda _, row: Variable.FromString(row[0]),
+        holds_messages=True,
     ),
     _open_body(kinds.TASK_RUN, TaskRun, *_RUN, "task_guid"),
     _open_body(kinds.USER_TASK_RUN, UserTaskRun, *_RUN, "user_task_guid"),
@@ -317,7 +322,8 @@ def require_storable(writes: Mapping[Kind[Any], Mapping[Key, Any]]) -> None:
     for kind, records in writes.items():
         table = BY_KIND[kind]
         for key, value in records.items():
-            for column in table.key_row(key) if value is None else table.row(key, value):
+            only_key = value is None or table.holds_messages
+            for column in table.key_row(key) if only_key else table.row(key, value):
                 if isinstance(column, str):
                     column.encode()
                 elif isinstance(column, int) and not INT_MIN <= column <= INT_MAX:

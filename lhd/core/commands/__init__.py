@@ -34,11 +34,16 @@ from littlehorse.model import (
     SaveUserTaskRunProgressRequest,
     StopWfRunRequest,
     ValidateStructDefEvolutionRequest,
+    WfRunId,
 )
 
+from lhd.core import kinds
 from lhd.core.commands import control, deliveries, events, metadata, struct_defs, tasks, timers, user_tasks, wf_runs
+from lhd.core.commands.deliveries import Deliver
 from lhd.core.correlation import AdvanceRun
-from lhd.core.records import Transaction
+from lhd.core.ids import printed
+from lhd.core.kinds import run_lane
+from lhd.core.records import LaneId, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +90,54 @@ HANDLERS: dict[type, Handler] = {
     tasks.ClaimTask: tasks.claim_task,
     tasks.ReleaseTask: tasks.release_task,
     timers.TimerDue: timers.timer_due,
-    deliveries.Deliver: deliveries.deliver,
+    Deliver: deliveries.deliver,
     deliveries.EnsureEventDef: deliveries.ensure_event_def,
+}
+
+
+def lanes_of(command: Command) -> list[LaneId]:
+    """The lanes that a command will need, as far as its request tells: a hint, so that a batch is loaded at once."""
+    request, tenant = command.request, command.tenant
+    hint = _LANE_HINTS.get(type(request))
+    return [] if hint is None else hint(tenant, request)
+
+
+def _of_run(tenant: str, wf_run_id: WfRunId) -> list[LaneId]:
+    return [run_lane(tenant, printed(wf_run_id))]
+
+
+def _of_new_run(tenant: str, request: RunWfRequest) -> list[LaneId]:
+    """A child WfRun is left to be found out; so is one without an id, which nobody can know of."""
+    if request.HasField("parent_wf_run_id") or not request.HasField("id"):
+        return []
+    return [run_lane(tenant, request.id)]
+
+
+def _of_mapped(tenant: str, request: Deliver) -> list[LaneId]:
+    lanes = []
+    for delivery in request.deliveries:
+        identity = (tenant, request.source, delivery.identity)
+        lanes += [kind.lane_of(identity) for kind in (kinds.SEEN_DELIVERY, kinds.DEAD_LETTER)]
+        if isinstance(delivery.mapped, PutExternalEventRequest):
+            lanes += _of_run(tenant, delivery.mapped.wf_run_id)
+        elif isinstance(delivery.mapped, PutCorrelatedEventRequest):
+            lanes += _of_key(tenant, delivery.mapped)
+    return lanes
+
+
+def _of_key(tenant: str, request: PutCorrelatedEventRequest) -> list[LaneId]:
+    return [kinds.CORRELATED_EVENT.lane_of((tenant, request.external_event_def_id.name, request.key))]
+
+
+_LANE_HINTS: dict[type, Callable[[str, Any], list[LaneId]]] = {
+    RunWfRequest: _of_new_run,
+    PutExternalEventRequest: lambda tenant, request: _of_run(tenant, request.wf_run_id),
+    PutCorrelatedEventRequest: _of_key,
+    AdvanceRun: lambda tenant, request: _of_run(tenant, request.wf_run_id),
+    ReportTaskRun: lambda tenant, request: _of_run(tenant, request.task_run_id.wf_run_id),
+    tasks.ClaimTask: lambda tenant, request: _of_run(tenant, request.task_run_id.wf_run_id),
+    timers.TimerDue: lambda tenant, request: [run_lane(tenant, request.timer.run)],
+    Deliver: _of_mapped,
 }
 
 

@@ -51,7 +51,7 @@ def put_external_event(
         created_at=timestamp(tx.now_ms),
     )
     key = external_event_key(tenant, event.id)
-    if request.HasField("guid") and tx.get(kinds.EXTERNAL_EVENT, key) is not None:
+    if origin is None and request.HasField("guid") and tx.get(kinds.EXTERNAL_EVENT, key) is not None:
         raise Rejection(Code.ALREADY_EXISTS, f"ExternalEvent '{key[2]}' {key[3]} of WfRun {key[1]} already exists")
     event.content.CopyFrom(_content(tx, tenant, definition, request.content, void_takes_anything=True))
     if request.HasField("thread_run_number"):
