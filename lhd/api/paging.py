@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
+from google.protobuf.timestamp_pb2 import Timestamp
 
+from lhd.core.ids import milliseconds
+from lhd.core.kinds import LAST_MS
 from lhd.core.values import INT_MAX, INT_MIN
 from lhd.errors import invalid_argument
 from lhd.store import Reader
@@ -85,3 +88,10 @@ def prefix_range(query: Query, column: str, prefix: str) -> None:
     """Let only rows through whose column begins with ``prefix``, in a way that an index can serve."""
     if prefix:
         query.where(f"{column} >= ? AND {column} < ?", prefix, prefix + _GREATEST)
+
+
+def between(query: Query, column: str, earliest: Timestamp, latest: Timestamp) -> None:
+    """Let only rows through whose time is within these, which are part of it; one that is zero sets no bound."""
+    for comparison, stamp in ((">=", earliest), ("<=", latest)):
+        if milliseconds(stamp):
+            query.where(f"{column} {comparison} ?", max(0, min(milliseconds(stamp), LAST_MS)))

@@ -9,7 +9,7 @@ from google.protobuf.message_factory import GetMessageClass
 from littlehorse.model import PollTaskRequest
 from littlehorse.model.service_pb2 import DESCRIPTOR
 
-from lhd.api import commands, definitions, identity, reads, searches, workers, workflow_events
+from lhd.api import commands, definitions, identity, object_searches, reads, searches, workers, workflow_events
 from lhd.api.call import Api, Method
 from lhd.errors import Code, Rejection, StoreError
 
@@ -30,6 +30,7 @@ METHODS: dict[str, Method] = {
     **commands.METHODS,
     **definitions.METHODS,
     **identity.METHODS,
+    **object_searches.METHODS,
     **reads.METHODS,
     **searches.METHODS,
     **workers.METHODS,

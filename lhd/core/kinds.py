@@ -190,6 +190,8 @@ NODE_RUN = Kind[NodeRun]("node_run", "run", 2, is_open=lambda node_run: node_run
 """(tenant, run, thread, position)"""
 VARIABLE = Kind[Variable]("variable", "run", 2)
 """(tenant, run, thread, name)"""
+INDEXED_VALUE = Kind[tuple[str, int, int, int]]("indexed_value", "run", 2, write_only=True)
+"""(tenant, run, thread, name, value): a searchable value; the record is the WfSpec's name and version, and the time"""
 TASK_RUN = Kind[TaskRun]("task_run", "run", 2, is_open=lambda task_run: task_run.status in UNFINISHED)
 """(tenant, run, task_guid)"""
 EXTERNAL_EVENT = Kind[ExternalEvent]("external_event", "run", 2, is_open=lambda event: not event.claimed)

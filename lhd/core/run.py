@@ -12,6 +12,7 @@ from littlehorse.model import (
     NodeRunId,
     StructDefId,
     ThreadRun,
+    ThreadVarDef,
     TypeDefinition,
     VariableValue,
     WfRun,
@@ -22,6 +23,7 @@ from littlehorse.model import (
 from lhd.core import kinds
 from lhd.core.fitting import StoredStructDefs
 from lhd.core.ids import milliseconds, run_key, timestamp
+from lhd.core.indexing import reindex
 from lhd.core.kinds import TERMINAL, Timer, TimerAction
 from lhd.core.records import Transaction
 from lhd.core.values import NULL, EvaluationError
@@ -202,7 +204,7 @@ class Step:
 
     def variable_type(self, name: str) -> TypeDefinition:
         """The declared type of the variable that :meth:`variable` reads."""
-        return self._owner(name)[1]
+        return self._owner(name)[1].var_def.type_def
 
     def output(self, node_name: str) -> VariableValue:
         """The latest output of a node in this ThreadRun."""
@@ -224,7 +226,12 @@ class Step:
     def keep_variables(self) -> None:
         """Store what :meth:`change_variable` was told."""
         for name, value in self._changed.items():
-            self.tx.edit(kinds.VARIABLE, self._owner(name)[0]).value.CopyFrom(value)
+            key, definition = self._owner(name)
+            before = VariableValue()
+            variable = self.tx.edit(kinds.VARIABLE, key)
+            before.CopyFrom(variable.value)
+            variable.value.CopyFrom(value)
+            reindex(self.tx, key, definition, variable, before)
         self._changed.clear()
 
     def drop_variables(self) -> None:
@@ -237,14 +244,14 @@ class Step:
         if value.ByteSize() > limit:
             raise EvaluationError(f"the value has {value.ByteSize()} bytes, a record holds {limit}")
 
-    def _owner(self, name: str) -> tuple[tuple[str, str, int, str], TypeDefinition]:
-        """The key and the declared type of the variable that a name means here (execution.md 8.4)."""
+    def _owner(self, name: str) -> tuple[tuple[str, str, int, str], ThreadVarDef]:
+        """The key and the declaration of the variable that a name means here (execution.md 8.4)."""
         run: Run | None = self.run
         thread = self.thread
         while run is not None:
             declared = run.spec.variables(thread.thread_spec_name).get(name)
             if declared is not None and declared.access_level != WfRunVariableAccessLevel.INHERITED_VAR:
-                return (*run.key, thread.number, name), declared.var_def.type_def
+                return (*run.key, thread.number, name), declared
             if declared is not None:
                 run = run.parent()
                 thread = thread if run is None else run.thread(0)

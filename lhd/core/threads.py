@@ -21,11 +21,10 @@ from lhd.core import kinds
 from lhd.core.failure import NodeFailure
 from lhd.core.fitting import StoredStructDefs, StructDefs, accept
 from lhd.core.ids import milliseconds, timestamp
+from lhd.core.indexing import INPUT, reindex
 from lhd.core.run import Run
-from lhd.core.values import EvaluationError, is_null
+from lhd.core.values import NULL, EvaluationError, is_null
 
-INPUT = "INPUT"
-"""The variable by which handlers, and the threads that START_MULTIPLE_THREADS starts, get what they are for."""
 _PRESSURE = 0.9
 """The part of ``settings.threads_max`` from which on every completed ThreadRun is archived."""
 
@@ -114,7 +113,9 @@ def _create_variables(run: Run, thread: ThreadRun, thread_spec: ThreadSpec, inpu
             wf_spec_id=run.wf_run.wf_spec_id,
             masked=declared.type_def.masked,
         )
-        run.tx.put(kinds.VARIABLE, (*run.key, thread.number, declared.name), variable)
+        key = (*run.key, thread.number, declared.name)
+        run.tx.put(kinds.VARIABLE, key, variable)
+        reindex(run.tx, key, definition, variable, NULL)
 
 
 def archive_expired(run: Run) -> None:

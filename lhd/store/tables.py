@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from google.protobuf.message import Message
@@ -112,11 +113,6 @@ class _OutcomeTable(Table):
         )
 
 
-def _is_open(kind: Kind[Any], value: Any) -> bool:
-    assert kind.is_open is not None
-    return kind.is_open(value)
-
-
 def _serialise(message: Message) -> bytes:
     return message.SerializeToString(deterministic=True)
 
@@ -133,12 +129,32 @@ def _body(kind: Kind[Any], message: type[Message], *key: str) -> Table:
     )
 
 
-def _open_body(kind: Kind[Any], message: type[Message], *key: str) -> Table:
+def _sought_body(
+    kind: Kind[Any], message: type[Message], key: tuple[str, ...], columns: dict[str, Callable[[Any], Any]]
+) -> Table:
+    """A table whose rows can be sought by ``columns``, each of which is computed from the message."""
     return replace(
         _body(kind, message, *key),
-        columns=("open", "body"),
-        encode=lambda _, value: (_is_open(kind, value), _serialise(value)),
+        columns=(*columns, "body"),
+        encode=lambda _, value: (*(compute(value) for compute in columns.values()), _serialise(value)),
     )
+
+
+def _open(kind: Kind[Any]) -> dict[str, Callable[[Any], Any]]:
+    assert kind.is_open is not None
+    return {"open": kind.is_open}
+
+
+def _awaited_event(node_run: NodeRun) -> str | None:
+    return node_run.external_event.external_event_def_id.name if node_run.HasField("external_event") else None
+
+
+def _optional(field: str) -> Callable[[Any], Any]:
+    return lambda message: getattr(message, field) if message.HasField(field) else None
+
+
+def _ms(field: str) -> Callable[[Any], int]:
+    return lambda message: milliseconds(getattr(message, field))
 
 
 def _wf_run(_: Key, run: WfRun) -> Sequence[Any]:
@@ -229,8 +245,14 @@ TABLES: tuple[Table, ...] = (
         lambda _, row: WfRun.FromString(row[0]),
         holds_messages=True,
     ),
-    _open_body(kinds.NODE_RUN, NodeRun, *_RUN, "thread", "position"),
-    _open_body(kinds.INACTIVE_THREAD_RUN, InactiveThreadRun, *_RUN, "thread"),
+    _sought_body(
+        kinds.NODE_RUN,
+        NodeRun,
+        (*_RUN, "thread", "position"),
+        _open(kinds.NODE_RUN)
+        | {"event_def": _awaited_event, "status": attrgetter("status"), "arrival_ms": _ms("arrival_time")},
+    ),
+    _sought_body(kinds.INACTIVE_THREAD_RUN, InactiveThreadRun, (*_RUN, "thread"), _open(kinds.INACTIVE_THREAD_RUN)),
     Table(
         kinds.VARIABLE,
         (*_RUN, "thread", "name"),
@@ -240,10 +262,38 @@ TABLES: tuple[Table, ...] = (
         lambda _, row: Variable.FromString(row[0]),
         holds_messages=True,
     ),
-    _open_body(kinds.TASK_RUN, TaskRun, *_RUN, "task_guid"),
-    _open_body(kinds.USER_TASK_RUN, UserTaskRun, *_RUN, "user_task_guid"),
+    Table(
+        kinds.INDEXED_VALUE,
+        (*_RUN, "thread", "name", "value"),
+        ("wf_spec_name", "major_version", "revision", "created_ms"),
+        lambda _, place: place,
+        (),
+        _write_only,
+    ),
+    _sought_body(
+        kinds.TASK_RUN,
+        TaskRun,
+        (*_RUN, "task_guid"),
+        _open(kinds.TASK_RUN)
+        | {"task_def": attrgetter("task_def_id.name"), "status": attrgetter("status")}
+        | {"scheduled_ms": _ms("scheduled_at")},
+    ),
+    _sought_body(
+        kinds.USER_TASK_RUN,
+        UserTaskRun,
+        (*_RUN, "user_task_guid"),
+        _open(kinds.USER_TASK_RUN)
+        | {"user_task_def": attrgetter("user_task_def_id.name"), "status": attrgetter("status")}
+        | {"user_id": _optional("user_id"), "user_group": _optional("user_group")}
+        | {"scheduled_ms": _ms("scheduled_time")},
+    ),
     _body(kinds.CHECKPOINT, Checkpoint, *_RUN, "task_guid", "number"),
-    _body(kinds.WORKFLOW_EVENT, WorkflowEvent, *_RUN, "event_def", "number"),
+    _sought_body(
+        kinds.WORKFLOW_EVENT,
+        WorkflowEvent,
+        (*_RUN, "event_def", "number"),
+        {"created_ms": _ms("created_at")},
+    ),
     Table(
         kinds.WORKFLOW_EVENTS_THROWN,
         (*_RUN, "event_def"),
@@ -252,7 +302,15 @@ TABLES: tuple[Table, ...] = (
         ("number",),
         lambda _, row: row[0],
     ),
-    replace(_open_body(kinds.EXTERNAL_EVENT, ExternalEvent, *_EVENT), arrival="arrival"),
+    replace(
+        _sought_body(
+            kinds.EXTERNAL_EVENT,
+            ExternalEvent,
+            _EVENT,
+            _open(kinds.EXTERNAL_EVENT) | {"created_ms": _ms("created_at")},
+        ),
+        arrival="arrival",
+    ),
     _body(kinds.NODE_OUTPUT, VariableValue, *_RUN, "thread", "node_name"),
     Table(
         kinds.EXTERNAL_EVENT_ORIGIN,
@@ -262,7 +320,12 @@ TABLES: tuple[Table, ...] = (
         ("delivery_id",),
         lambda _, row: row[0],
     ),
-    _body(kinds.CORRELATED_EVENT, CorrelatedEvent, *_CORRELATION),
+    _sought_body(
+        kinds.CORRELATED_EVENT,
+        CorrelatedEvent,
+        _CORRELATION,
+        {"correlated": lambda event: bool(event.external_events), "created_ms": _ms("created_at")},
+    ),
     Table(
         kinds.CORRELATED_EVENT_ORIGIN,
         _CORRELATION,

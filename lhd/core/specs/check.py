@@ -17,12 +17,12 @@ from littlehorse.model import (
 from lhd.core import json_path, kinds
 from lhd.core.fitting import StoredStructDefs, accept
 from lhd.core.ids import require_lh_name
+from lhd.core.indexing import INPUT
 from lhd.core.nodes import node_kind
 from lhd.core.records import Transaction
 from lhd.core.specs.context import TypeContext
 from lhd.core.specs.definitions import normalise_variable
 from lhd.core.specs.types import Known, Shape, name_of, type_of_literal
-from lhd.core.threads import INPUT
 from lhd.core.values import EvaluationError
 from lhd.errors import Rejection, invalid_argument
 

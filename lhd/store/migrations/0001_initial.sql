@@ -39,15 +39,20 @@ CREATE TABLE wf_run (
     PRIMARY KEY (tenant, run)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX wf_run_by_start ON wf_run (tenant, start_ms, run);
+CREATE INDEX wf_run_by_status ON wf_run (tenant, status, start_ms, run);
 CREATE INDEX wf_run_by_spec ON wf_run (tenant, wf_spec_name, start_ms, run);
+CREATE INDEX wf_run_by_spec_and_status ON wf_run (tenant, wf_spec_name, status, start_ms, run);
+CREATE INDEX wf_run_by_version ON wf_run (tenant, wf_spec_name, major_version, revision, start_ms, run);
 CREATE INDEX wf_run_by_parent ON wf_run (tenant, parent, start_ms, run) WHERE parent IS NOT NULL;
 
 CREATE TABLE node_run (
     tenant TEXT NOT NULL, run TEXT NOT NULL, thread INTEGER NOT NULL, position INTEGER NOT NULL,
-    open INTEGER NOT NULL, body BLOB NOT NULL,
+    open INTEGER NOT NULL, event_def TEXT, status INTEGER NOT NULL, arrival_ms INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (tenant, run, thread, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX node_run_open ON node_run (tenant, run) WHERE open = 1;
+CREATE INDEX node_run_by_event ON node_run (tenant, event_def, status, arrival_ms, run, thread, position)
+    WHERE event_def IS NOT NULL;
 
 CREATE TABLE variable (
     tenant TEXT NOT NULL, run TEXT NOT NULL, thread INTEGER NOT NULL, name TEXT NOT NULL,
@@ -55,11 +60,22 @@ CREATE TABLE variable (
     PRIMARY KEY (tenant, run, thread, name)
 ) STRICT, WITHOUT ROWID;
 
+-- The values of searchable variables, each with its place in the order of a search.
+CREATE TABLE indexed_value (
+    tenant TEXT NOT NULL, run TEXT NOT NULL, thread INTEGER NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
+    wf_spec_name TEXT NOT NULL, major_version INTEGER NOT NULL, revision INTEGER NOT NULL, created_ms INTEGER NOT NULL,
+    PRIMARY KEY (tenant, run, thread, name, value)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX indexed_value_by_value ON indexed_value (tenant, wf_spec_name, name, value, created_ms, run, thread);
+
 CREATE TABLE task_run (
-    tenant TEXT NOT NULL, run TEXT NOT NULL, task_guid TEXT NOT NULL, open INTEGER NOT NULL, body BLOB NOT NULL,
+    tenant TEXT NOT NULL, run TEXT NOT NULL, task_guid TEXT NOT NULL, open INTEGER NOT NULL,
+    task_def TEXT NOT NULL, status INTEGER NOT NULL, scheduled_ms INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (tenant, run, task_guid)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX task_run_open ON task_run (tenant, run) WHERE open = 1;
+CREATE INDEX task_run_by_def ON task_run (tenant, task_def, scheduled_ms, run, task_guid);
+CREATE INDEX task_run_by_status ON task_run (tenant, task_def, status, scheduled_ms, run, task_guid);
 
 CREATE TABLE inactive_thread_run (
     tenant TEXT NOT NULL, run TEXT NOT NULL, thread INTEGER NOT NULL, open INTEGER NOT NULL, body BLOB NOT NULL,
@@ -67,10 +83,16 @@ CREATE TABLE inactive_thread_run (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE user_task_run (
-    tenant TEXT NOT NULL, run TEXT NOT NULL, user_task_guid TEXT NOT NULL, open INTEGER NOT NULL, body BLOB NOT NULL,
+    tenant TEXT NOT NULL, run TEXT NOT NULL, user_task_guid TEXT NOT NULL, open INTEGER NOT NULL,
+    user_task_def TEXT NOT NULL, status INTEGER NOT NULL, user_id TEXT, user_group TEXT, scheduled_ms INTEGER NOT NULL,
+    body BLOB NOT NULL,
     PRIMARY KEY (tenant, run, user_task_guid)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX user_task_run_open ON user_task_run (tenant, run) WHERE open = 1;
+CREATE INDEX user_task_run_by_status ON user_task_run (tenant, status, scheduled_ms, run, user_task_guid);
+CREATE INDEX user_task_run_by_def ON user_task_run (tenant, user_task_def, scheduled_ms, run, user_task_guid);
+CREATE INDEX user_task_run_by_user ON user_task_run (tenant, user_id, status, scheduled_ms, run, user_task_guid);
+CREATE INDEX user_task_run_by_group ON user_task_run (tenant, user_group, status, scheduled_ms, run, user_task_guid);
 
 CREATE TABLE checkpoint (
     tenant TEXT NOT NULL, run TEXT NOT NULL, task_guid TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
@@ -80,9 +102,11 @@ CREATE TABLE checkpoint (
 -- The rowid keeps the order in which WorkflowEvents were thrown.
 CREATE TABLE workflow_event (
     arrival INTEGER PRIMARY KEY,
-    tenant TEXT NOT NULL, run TEXT NOT NULL, event_def TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
+    tenant TEXT NOT NULL, run TEXT NOT NULL, event_def TEXT NOT NULL, number INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL, body BLOB NOT NULL,
     UNIQUE (tenant, run, event_def, number)
 ) STRICT;
+CREATE INDEX workflow_event_by_def ON workflow_event (tenant, event_def, created_ms, run, number);
 
 CREATE TABLE workflow_events_thrown (
     tenant TEXT NOT NULL, run TEXT NOT NULL, event_def TEXT NOT NULL, number INTEGER NOT NULL,
@@ -93,9 +117,11 @@ CREATE TABLE workflow_events_thrown (
 CREATE TABLE external_event (
     arrival INTEGER PRIMARY KEY,
     tenant TEXT NOT NULL, run TEXT NOT NULL, event_def TEXT NOT NULL, guid TEXT NOT NULL,
-    open INTEGER NOT NULL, body BLOB NOT NULL,
+    open INTEGER NOT NULL, created_ms INTEGER NOT NULL, body BLOB NOT NULL,
     UNIQUE (tenant, run, event_def, guid)
 ) STRICT;
+CREATE INDEX external_event_by_def ON external_event (tenant, event_def, created_ms, run, guid);
+CREATE INDEX external_event_by_claim ON external_event (tenant, event_def, open, created_ms, run, guid);
 CREATE INDEX external_event_by_guid ON external_event (tenant, guid);
 CREATE INDEX external_event_open ON external_event (tenant, run) WHERE open = 1;
 
@@ -110,9 +136,12 @@ CREATE TABLE external_event_origin (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE correlated_event (
-    tenant TEXT NOT NULL, event_def TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL,
+    tenant TEXT NOT NULL, event_def TEXT NOT NULL, key TEXT NOT NULL,
+    correlated INTEGER NOT NULL, created_ms INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (tenant, event_def, key)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX correlated_event_by_time ON correlated_event (tenant, event_def, created_ms, key);
+CREATE INDEX correlated_event_by_outcome ON correlated_event (tenant, event_def, correlated, created_ms, key);
 
 CREATE TABLE correlated_event_origin (
     tenant TEXT NOT NULL, event_def TEXT NOT NULL, key TEXT NOT NULL, delivery_id TEXT NOT NULL,
@@ -144,6 +173,7 @@ CREATE TABLE queued_task (
     tenant TEXT NOT NULL, run TEXT NOT NULL, task_guid TEXT NOT NULL, task_def TEXT NOT NULL,
     UNIQUE (tenant, run, task_guid)
 ) STRICT;
+CREATE INDEX queued_task_by_def ON queued_task (tenant, task_def);
 
 CREATE TABLE seen_delivery (
     tenant TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
