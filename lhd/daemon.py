@@ -18,6 +18,7 @@ from lhd.admin.admin_api import add_admin_routes
 from lhd.admin.health import add_health_routes
 from lhd.api.call import Api
 from lhd.api.server import GrpcServer
+from lhd.bulk_jobs import BulkJobs
 from lhd.config import Address, Configuration
 from lhd.core.commands import Command
 from lhd.core.commands.deliveries import EnsureEventDef
@@ -84,6 +85,7 @@ class Daemon:
         async with anyio.create_task_group() as engine_tasks:
             await engine_tasks.start(self._engine.run)
             engine_tasks.start_soon(self._checkpoint, store)
+            engine_tasks.start_soon(BulkJobs(self._engine, admin_reader).run)
             engine_tasks.start_soon(StallDetector(_STALL_S).run)
             await self._ensure_event_defs()
             self._runners = [
@@ -137,7 +139,7 @@ class Daemon:
         admin = await _bind(self._admin_http, self._configuration.http.admin_listen)
         grpc_address = Address.parse(self._configuration.grpc.listen)
         self._api = Api(self._engine, api_reader, LHHostInfo())
-        server = GrpcServer(self._api, await _tenants(admin_reader))
+        server = GrpcServer(self._api)
         grpc_port = await server.start(str(grpc_address))
         advertise = self._configuration.grpc.advertise or f"{grpc_address.host}:{grpc_port}"
         advertised = Address.parse(advertise)
@@ -241,7 +243,3 @@ async def _bind(listener: HttpListener, text: str) -> str:
     except OSError as error:
         raise OSError(f"cannot listen on {address}: {error.strerror or error}") from error
     return f"{address.host}:{port}"
-
-
-async def _tenants(reader: Reader) -> frozenset[str]:
-    return frozenset(tenant for (tenant,) in await reader.fetch("SELECT id FROM tenant"))

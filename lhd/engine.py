@@ -21,13 +21,16 @@ from prometheus_client import Counter
 
 from lhd.core import kinds
 from lhd.core.commands import Command, decide, lanes_of
+from lhd.core.commands.cluster import CLUSTER, EnsureCluster
 from lhd.core.commands.tasks import ClaimTask, ReleaseTask
 from lhd.core.commands.timers import TimerDue
 from lhd.core.ids import parse_wf_run_id
 from lhd.core.records import CommandTime, Key, Kind, LaneId, Memory, NotLoaded, Transaction
 from lhd.core.settings import Settings
+from lhd.directory import CLUSTER_LANE, Directory
 from lhd.errors import Code, Rejection
 from lhd.metrics import BATCH_COMMANDS, COMMANDS, COMMIT_SECONDS
+from lhd.quotas import Quotas
 from lhd.store import Store
 from lhd.store.tables import require_storable
 from lhd.tasks import Poll, TaskQueues
@@ -37,6 +40,7 @@ from lhd.waiters import Waiters
 _LOADS_PER_COMMAND = 1000
 _COMMANDS_PER_TURN = 64
 """After so many decisions the rest of the loop has its turn."""
+_WATCHED: dict[Kind[Any], int] = {kinds.WORKFLOW_EVENT: 2, kinds.BULK_JOB: 0}
 _RETRY_TIMER_MS = 60_000
 _FORGET_EVERY_MS = 600_000
 
@@ -83,6 +87,14 @@ class _Work:
         return Transaction(memory, self.time, new_id, settings)
 
 
+def _by_kind(lanes: dict[LaneId, list[tuple[Kind[Any], Key, Any]]]) -> dict[Kind[Any], dict[Key, Any]]:
+    records: dict[Kind[Any], dict[Key, Any]] = {}
+    for rows in lanes.values():
+        for kind, key, value in rows:
+            records.setdefault(kind, {})[key] = value
+    return records
+
+
 @cache
 def _counter(command: str, code: Code | None) -> Counter:
     return COMMANDS.labels(command, "OK" if code is None else code.value)
@@ -116,8 +128,10 @@ class Engine:
     ) -> None:
         self.settings = settings or Settings()
         self.queues = TaskQueues()
-        self.thrown: Waiters[Key] = Waiters()
-        """Woken with (tenant, run) when a WorkflowEvent of that WfRun has been committed."""
+        self.directory = Directory()
+        self.quotas = Quotas(self.directory, self.now_ms)
+        self.committed: Waiters[tuple[Kind[Any], Key]] = Waiters()
+        """Woken with a kind and the beginning of a key, as long as :data:`_WATCHED` says, when one is written."""
         self._limits = limits or Limits()
         self.store = store
         self._clock_ms = clock_ms
@@ -187,6 +201,8 @@ class Engine:
         await self._page_timers()
         for task in await self.store.queued_tasks():
             self.queues.offer(task)
+        self.directory.follow(_by_kind(await self.store.load_lanes([CLUSTER_LANE])))
+        await self._process([_Submission(Command(CLUSTER, EnsureCluster()))])
         task_status.started()
         with self._inbox, self._outbox:
             while True:
@@ -348,7 +364,8 @@ class Engine:
             BATCH_COMMANDS.observe(commands)
             await self.store.limit_wal(self._limits.wal_bytes_max)
         self._arm(cleared, writes)
-        self.thrown.wake(key[:2] for key in writes.get(kinds.WORKFLOW_EVENT, ()))
+        self.directory.follow(writes)
+        self.committed.wake((kind, key[:length]) for kind, length in _WATCHED.items() for key in writes.get(kind, ()))
         await self._page_timers()
         self._memory.committed(self._limits.cached_lanes_max)
 

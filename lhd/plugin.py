@@ -141,7 +141,7 @@ class SourceConfig(Model):
     """What the table of every source can hold. Derive from it and add the keys of your own."""
 
     kind: str = Field(description="The kind of source.")
-    tenant: Literal["default"] = Field("default", description="The tenant that the source's events belong to.")
+    tenant: str = Field("default", description="The tenant that the source's events belong to.")
     routes: tuple[Route, ...] = Field((), strict=False, description="The first route whose `when` is true is taken.")
 
 

@@ -12,6 +12,7 @@ from littlehorse.model import LHHostInfo, LittleHorseStub
 
 from lhd.api.call import Api
 from lhd.api.server import GrpcServer
+from lhd.bulk_jobs import BulkJobs
 from lhd.engine import Engine
 from lhd.store import Store
 
@@ -46,10 +47,13 @@ async def stub(engine: Engine) -> AsyncIterator[LittleHorseStub]:
     """A real gRPC channel to a real server in front of ``engine``."""
     reader = await engine.store.reader()
     api = Api(engine, reader, LHHostInfo(host="127.0.0.1", port=1))
-    server = GrpcServer(api, frozenset({"default"}))
+    server = GrpcServer(api)
     port = await server.start("127.0.0.1:0")
     api.advertised.port = port
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield LittleHorseStub(channel)  # type: ignore[no-untyped-call] # generated code
-    await server.stop(0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(BulkJobs(engine, reader).run)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield LittleHorseStub(channel)  # type: ignore[no-untyped-call] # generated code
+        await server.stop(0)
+        tasks.cancel_scope.cancel()
     await reader.close()

@@ -1,44 +1,48 @@
-"""The gRPC server: listeners, tenancy, and the one place where a Rejection becomes a status."""
+"""The gRPC server of one listener: who calls, in which tenant, whether he may; and Rejections made statuses."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message_factory import GetMessageClass
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from littlehorse.model import PollTaskRequest
 from littlehorse.model.service_pb2 import DESCRIPTOR
 
-from lhd.api import commands, definitions, identity, object_searches, reads, searches, workers, workflow_events
-from lhd.api.call import Api, Method
+from lhd.api import (
+    cluster,
+    commands,
+    definitions,
+    jobs,
+    object_searches,
+    reads,
+    searches,
+    workers,
+    workflow_events,
+)
+from lhd.api.access import is_write, require_access
+from lhd.api.call import Api, Caller, CallerMethod, Method
+from lhd.core.access import ANONYMOUS, DEFAULT_TENANT
 from lhd.errors import Code, Rejection, StoreError
 
-STATUS = {
-    Code.INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
-    Code.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    Code.ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
-    Code.FAILED_PRECONDITION: grpc.StatusCode.FAILED_PRECONDITION,
-    Code.PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
-    Code.RESOURCE_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Code.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
-    Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-    Code.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
-    Code.INTERNAL: grpc.StatusCode.INTERNAL,
-}
+STATUS = {code: grpc.StatusCode[code.name] for code in Code}
 
 METHODS: dict[str, Method] = {
     **commands.METHODS,
     **definitions.METHODS,
-    **identity.METHODS,
+    **jobs.METHODS,
     **object_searches.METHODS,
     **reads.METHODS,
     **searches.METHODS,
     **workers.METHODS,
     **workflow_events.METHODS,
 }
+CALLER_METHODS: dict[str, CallerMethod] = cluster.METHODS
 
 _SERVICE = DESCRIPTOR.services_by_name["LittleHorse"]
-_DEFAULT_TENANT = "default"
 _TEXT_MAX = 2_000
 """Characters of a status text: it travels as a header, and clients limit those."""
 # The SDKs ping idle connections; grpc's own policy would cut them off as too many pings (api.md 1).
@@ -50,24 +54,45 @@ _OPTIONS = (
 )
 
 Handler = Callable[[Any, Any], Awaitable[Any]]
+Authenticate = Callable[[Any], Awaitable[str]]
+"""From a call's context to the id of the caller's principal; raises UNAUTHENTICATED."""
+
+
+async def nobody_asks(context: Any) -> str:  # noqa: ARG001 - nothing of the call matters
+    """The authentication of a listener without any: every caller is anonymous."""
+    return ANONYMOUS
+
+
+class Throttled(Rejection):
+    """A quota is used up; ``delay_ms`` is how long the caller is to wait."""
+
+    def __init__(self, delay_ms: float) -> None:
+        super().__init__(Code.RESOURCE_EXHAUSTED, f"a quota is used up; try again in {delay_ms:.0f} ms")
+        self.delay_ms = delay_ms
 
 
 class GrpcServer:
-    """Serves the 108 RPCs on a listener; those that are not built answer UNIMPLEMENTED."""
+    """Serves the 108 RPCs on a listener; those for which no behaviour is known answer UNIMPLEMENTED."""
 
-    def __init__(self, api: Api, tenants: frozenset[str]) -> None:
+    def __init__(self, api: Api, authenticate: Authenticate = nobody_asks) -> None:
         self._api = api
-        self._tenants = tenants
+        self._authenticate = authenticate
         self._log = structlog.get_logger("lhd.api")
         self._server = grpc.aio.server(options=_OPTIONS)
         handlers = {method.name: self._handler(method) for method in _SERVICE.methods}
         service = grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers)
         self._server.add_generic_rpc_handlers((service,))
 
-    async def start(self, listen: str) -> int:
-        """Bind ``host:port`` in plaintext and serve; returns the port. Raises OSError when it cannot be bound."""
+    async def start(self, listen: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Bind ``host:port``, in plaintext without credentials, and serve; returns the port.
+
+        Raises OSError when it cannot be bound.
+        """
         try:
-            port = self._server.add_insecure_port(listen)
+            if credentials is None:
+                port = self._server.add_insecure_port(listen)
+            else:
+                port = self._server.add_secure_port(listen, credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {listen}") from error
         await self._server.start()
@@ -76,7 +101,7 @@ class GrpcServer:
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, cut the open polls, and give running calls some time to end."""
         self._api.stopping.set()
-        self._api.engine.thrown.wake_all()
+        self._api.engine.committed.wake_all()
         await self._server.stop(grace_s)
 
     def _handler(self, method: Any) -> "grpc.RpcMethodHandler[Any, Any]":
@@ -86,14 +111,14 @@ class GrpcServer:
         }
         if method.name == "PollTask":
             return grpc.stream_stream_rpc_method_handler(self._poll_task, **codec)
-        run = METHODS.get(method.name)
-        handler = self._unary(method.name, run) if run else self._unimplemented(method.name)
-        return grpc.unary_unary_rpc_method_handler(handler, **codec)
+        return grpc.unary_unary_rpc_method_handler(self._unary(method.name), **codec)
 
-    def _unary(self, name: str, run: Method) -> Handler:
+    def _unary(self, name: str) -> Handler:
+        run = CALLER_METHODS.get(name) or _for_tenant(METHODS.get(name) or _unimplemented(name))
+
         async def handle(request: Any, context: Any) -> Any:
             try:
-                return await run(self._api, self._tenant(context), request)
+                return await run(self._api, await self._admit(name, context), request)
             except Rejection as rejection:
                 refused = rejection
             except StoreError:
@@ -102,26 +127,63 @@ class GrpcServer:
             except Exception:  # noqa: BLE001 - it is logged, and the client hears INTERNAL
                 self._log.exception("an RPC failed because of a bug in lhd", rpc=name)
                 refused = Rejection(Code.INTERNAL, f"{name} failed because of a bug in lhd")
-            return await context.abort(STATUS[refused.code], refused.text[:_TEXT_MAX])
-
-        return handle
-
-    def _unimplemented(self, name: str) -> Handler:
-        async def handle(request: Any, context: Any) -> Any:  # noqa: ARG001
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"this version of lhd does not implement {name}")
+            return await _abort(context, refused)
 
         return handle
 
     async def _poll_task(self, requests: AsyncIterator[PollTaskRequest], context: Any) -> None:
         try:
-            tenant = self._tenant(context)
+            caller = await self._admit("PollTask", context)
         except Rejection as rejection:
-            await context.abort(STATUS[rejection.code], rejection.text)
-        await workers.PollStream(self._api, tenant, context).serve(requests)
+            await _abort(context, rejection)
+            return
+        await workers.PollStream(self._api, caller.tenant, context).serve(requests)
 
-    def _tenant(self, context: Any) -> str:
-        metadata = dict(context.invocation_metadata() or ())
-        tenant = str(metadata.get("tenantid", _DEFAULT_TENANT)).strip() or _DEFAULT_TENANT
-        if tenant not in self._tenants:
+    async def _admit(self, rpc: str, context: Any) -> Caller:
+        """Who calls, if the call may be made at all."""
+        principal_id = await self._authenticate(context)
+        directory = self._api.engine.directory
+        tenant = _tenant_of(context)
+        if not directory.has_tenant(tenant):
             raise Rejection(Code.PERMISSION_DENIED, f"the tenant '{tenant}' is not allowed here")
-        return tenant
+        principal = directory.principal(principal_id)
+        require_access(rpc, principal, tenant)
+        if is_write(rpc):
+            delay_ms = self._api.engine.quotas.delay_ms(tenant, principal.id.id)
+            if delay_ms is not None:
+                raise Throttled(delay_ms)
+        return Caller(tenant, principal)
+
+
+def _tenant_of(context: Any) -> str:
+    metadata = dict(context.invocation_metadata() or ())
+    return str(metadata.get("tenantid", "")).strip() or DEFAULT_TENANT
+
+
+def _for_tenant(method: Method) -> CallerMethod:
+    async def run(api: Api, caller: Caller, request: Any) -> Any:
+        return await method(api, caller.tenant, request)
+
+    return run
+
+
+def _unimplemented(name: str) -> Method:
+    async def run(api: Api, tenant: str, request: Any) -> Any:  # noqa: ARG001
+        raise Rejection(Code.UNIMPLEMENTED, f"lhd does not implement {name}")
+
+    return run
+
+
+async def _abort(context: Any, refused: Rejection) -> Any:
+    await context.abort(STATUS[refused.code], refused.text[:_TEXT_MAX], trailing_metadata=_details(refused))
+
+
+def _details(refused: Rejection) -> Sequence[tuple[str, bytes]]:
+    """The SDKs wait for as long as a throttled call's RetryInfo says (api.md 1, 13.4)."""
+    if not isinstance(refused, Throttled):
+        return ()
+    delay = Duration()
+    delay.FromMilliseconds(round(refused.delay_ms))
+    status = Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message=refused.text)
+    status.details.add().Pack(RetryInfo(retry_delay=delay))
+    return (("grpc-status-details-bin", status.SerializeToString()),)

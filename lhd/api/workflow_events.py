@@ -7,6 +7,7 @@ from littlehorse.model import AwaitWorkflowEventRequest, WorkflowEvent
 
 from lhd.api.call import Api, Method
 from lhd.api.masking import masked
+from lhd.core import kinds
 from lhd.core.ids import run_key
 from lhd.errors import Code, Rejection
 
@@ -16,7 +17,7 @@ _WAIT_MAX_S = 60.0
 async def await_workflow_event(api: Api, tenant: str, request: AwaitWorkflowEventRequest) -> Any:
     """AwaitWorkflowEvent: the earliest that is wanted and not to be ignored; the WfRun need not exist yet."""
     run = run_key(tenant, request.wf_run_id)
-    with api.engine.thrown.waiting(run) as waiting, anyio.move_on_after(_WAIT_MAX_S):
+    with api.engine.committed.waiting((kinds.WORKFLOW_EVENT, run)) as waiting, anyio.move_on_after(_WAIT_MAX_S):
         while (event := await _earliest(api, run, request)) is None:
             if api.stopping.is_set():
                 raise Rejection(Code.UNAVAILABLE, "lhd is stopping")

@@ -28,7 +28,10 @@ def advance(run: Run) -> None:
     INTERNAL_ERROR.
     """
     had_ended = run.wf_run.status in TERMINAL
-    _advance(run)
+    if run.is_lost:
+        failures.end_lost(run)
+    else:
+        _advance(run)
     parent = None if had_ended or run.wf_run.status not in TERMINAL else run.parent()
     if parent is not None:
         advance(parent)
@@ -112,7 +115,7 @@ def _complete(step: Step, output: VariableValue | None) -> None:
     node_run = step.edit_node_run()
     node_run.status = LHStatus.COMPLETED
     node_run.end_time.CopyFrom(timestamp(step.tx.now_ms))
-    remembered = step.run.spec.remembered_outputs[step.thread.thread_spec_name]
+    remembered = step.run.spec_of(step.thread).remembered_outputs[step.thread.thread_spec_name]
     if output is not None and node_run.node_name in remembered:
         step.tx.put(kinds.NODE_OUTPUT, (*step.run.key, step.thread.number, node_run.node_name), output)
 

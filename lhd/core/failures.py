@@ -15,7 +15,7 @@ from littlehorse.model import (
     VariableValue,
 )
 
-from lhd.core import halting, threads
+from lhd.core import correlation, halting, threads
 from lhd.core.failure import NodeFailure, catches, failure_status
 from lhd.core.ids import timestamp
 from lhd.core.kinds import TERMINAL
@@ -49,6 +49,20 @@ def fail_thread(step: Step, failure: Failure) -> None:
     node_kind(step.node).leave(step)
     _add_failure(step, step.edit_node_run(), failure)
     _end_thread(step.run, step.thread, failure_status(failure.failure_name), failure.message)
+
+
+def end_lost(run: Run) -> None:
+    """End a WfRun whose WfSpec has been deleted: without it nobody knows what its NodeRuns wait for, or how to halt."""
+    failure = Failure(failure_name="INTERNAL_ERROR", message="the WfSpec of this WfRun was deleted")
+    for thread in [thread for thread in run.wf_run.thread_runs if thread.status not in TERMINAL]:
+        step = run.step(thread)
+        correlation.stop_waiting(step)
+        _add_failure(step, step.edit_node_run(), failure)
+        thread.status, thread.error_message = LHStatus.ERROR, failure.message
+        thread.end_time.CopyFrom(timestamp(run.tx.now_ms))
+    if run.wf_run.status not in TERMINAL:
+        run.wf_run.status = LHStatus.ERROR
+        run.wf_run.end_time.CopyFrom(timestamp(run.tx.now_ms))
 
 
 def _add_failure(step: Step, node_run: NodeRun, failure: Failure) -> None:
@@ -114,7 +128,7 @@ def _start_handler(run: Run, failed: ThreadRun, spec_name: str) -> None:
     failure = step.node_run.failures[number]
     content = failure.content if failure.HasField("content") else VariableValue()
     try:
-        inputs = threads.handler_input(run, spec_name, content)
+        inputs = threads.handler_input(run, failed, spec_name, content)
         handler = threads.start(run, spec_name, ThreadType.FAILURE_HANDLER, failed, inputs)
     except NodeFailure as refused:
         fail(step, refused.failure, while_processing=False)

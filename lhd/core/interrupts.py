@@ -25,7 +25,7 @@ def interrupt(run: Run, event: ExternalEvent) -> None:
     for thread in list(run.wf_run.thread_runs):
         if event.HasField("thread_run_number") and event.thread_run_number != thread.number:
             continue
-        handler = run.spec.interrupt_handler(thread.thread_spec_name, event.id.external_event_def_id.name)
+        handler = run.spec_of(thread).interrupt_handler(thread.thread_spec_name, event.id.external_event_def_id.name)
         if handler is None or thread.status in TERMINAL:
             continue
         events.take(run.tx, run.tenant, event)
@@ -55,7 +55,7 @@ def _start_handler(run: Run, interrupted: ThreadRun, pending: PendingInterrupt) 
     event = run.tx.get(kinds.EXTERNAL_EVENT, external_event_key(run.tenant, pending.external_event_id))
     assert event is not None, "a claimed event stays as long as its WfRun"
     try:
-        inputs = threads.handler_input(run, pending.handler_spec_name, event.content)
+        inputs = threads.handler_input(run, interrupted, pending.handler_spec_name, event.content)
         handler = threads.start(run, pending.handler_spec_name, ThreadType.INTERRUPT, interrupted, inputs)
     except NodeFailure as refused:
         failures.fail(run.step(interrupted), refused.failure, while_processing=False)

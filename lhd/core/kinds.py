@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from littlehorse.model import (
+    BulkJob,
     Checkpoint,
     CorrelatedEvent,
     ExternalEvent,
@@ -11,10 +12,14 @@ from littlehorse.model import (
     InactiveThreadRun,
     LHStatus,
     NodeRun,
+    Principal,
+    Quota,
+    ScheduledWfRun,
     StructDef,
     TaskDef,
     TaskRun,
     TaskStatus,
+    Tenant,
     UserTaskDef,
     UserTaskRun,
     UserTaskRunStatus,
@@ -23,6 +28,7 @@ from littlehorse.model import (
     WfRun,
     WorkflowEvent,
     WorkflowEventDef,
+    WorkflowMigrationPlan,
 )
 
 from lhd.core.records import Key, Kind, LaneId
@@ -43,6 +49,7 @@ class TimerAction(StrEnum):
     CORRELATED_EVENT_TTL = "correlated-event-ttl"
     WF_RUN_RETENTION = "wf-run-retention"
     USER_TASK_ACTION = "user-task-action"
+    SCHEDULED_WF_RUN = "scheduled-wf-run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,23 @@ TERMINAL = frozenset({LHStatus.COMPLETED, LHStatus.ERROR, LHStatus.EXCEPTION})
 UNFINISHED = frozenset({TaskStatus.TASK_SCHEDULED, TaskStatus.TASK_RUNNING, TaskStatus.TASK_PENDING})
 USER_TASK_ENDED = frozenset({UserTaskRunStatus.DONE, UserTaskRunStatus.CANCELLED})
 
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A ScheduledWfRun, with the version of the WfSpec as it was asked for: each firing resolves it anew."""
+
+    scheduled: ScheduledWfRun
+    major_version: int | None
+    revision: int | None
+
+
+TENANT = Kind[Tenant]("tenant", "cluster", 1)
+"""("", id)"""
+PRINCIPAL = Kind[Principal]("principal", "cluster", 1)
+"""("", id)"""
+QUOTA = Kind[Quota]("quota", "cluster", 1)
+"""("", tenant, principal or nothing)"""
+
 WF_SPEC = Kind[RegisteredSpec]("wf_spec", "wf_spec", 2)
 """(tenant, name, major_version, revision)"""
 TASK_DEF = Kind[TaskDef]("task_def", "task_def", 2)
@@ -210,6 +234,13 @@ CHECKPOINT = Kind[Checkpoint]("checkpoint", "run", 2, write_only=True)
 """(tenant, run, task_guid, number)"""
 EXTERNAL_EVENT_ORIGIN = Kind[str]("external_event_origin", "run", 2)
 """(tenant, run, event def, guid): the delivery that an unclaimed event came from"""
+
+SCHEDULED_WF_RUN = Kind[Schedule]("scheduled_wf_run", "scheduled_wf_run", 2)
+"""(tenant, id)"""
+BULK_JOB = Kind[BulkJob]("bulk_job", "bulk_job", 2)
+"""(tenant, id)"""
+MIGRATION_PLAN = Kind[WorkflowMigrationPlan]("migration_plan", "migration_plan", 2)
+"""(tenant, name)"""
 
 CORRELATED_EVENT = Kind[CorrelatedEvent]("correlated_event", "correlation", 3)
 """(tenant, event def, key)"""

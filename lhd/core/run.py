@@ -18,6 +18,7 @@ from littlehorse.model import (
     WfRun,
     WfRunId,
     WfRunVariableAccessLevel,
+    WfSpecId,
 )
 
 from lhd.core import kinds
@@ -27,6 +28,7 @@ from lhd.core.indexing import reindex
 from lhd.core.kinds import TERMINAL, Timer, TimerAction
 from lhd.core.records import Transaction
 from lhd.core.values import NULL, EvaluationError
+from lhd.errors import Code, Rejection
 
 if TYPE_CHECKING:
     from lhd.core.specs.registered import RegisteredSpec
@@ -42,7 +44,7 @@ class Run:
         self.wf_run: WfRun = tx.edit(kinds.WF_RUN, self.key)
         self.started: list[Run] = []
         """Child WfRuns that a step has started and that have not been advanced yet."""
-        self._spec: RegisteredSpec | None = None
+        self._specs: dict[tuple[str, int, int], RegisteredSpec | None] = {}
 
     @property
     def id(self) -> WfRunId:
@@ -50,21 +52,33 @@ class Run:
         return self.wf_run.id
 
     @property
-    def spec(self) -> "RegisteredSpec":
-        """The WfSpec that the run follows."""
-        if self._spec is None:
-            spec_id = self.wf_run.wf_spec_id
-            self._spec = self.tx.get(
-                kinds.WF_SPEC, (self.tenant, spec_id.name, spec_id.major_version, spec_id.revision)
-            )
-            assert self._spec is not None, "a WfSpec is kept as long as a WfRun follows it"
-        return self._spec
+    def is_lost(self) -> bool:
+        """Whether the WfSpec of a ThreadRun that is not over has been deleted."""
+        return any(
+            thread.status not in TERMINAL and self._find_spec(thread.wf_spec_id) is None
+            for thread in self.wf_run.thread_runs
+        )
+
+    def spec_of(self, thread: ThreadRun) -> "RegisteredSpec":
+        """The WfSpec that a ThreadRun follows. Raises Rejection where that has been deleted."""
+        found = self._find_spec(thread.wf_spec_id)
+        if found is None:
+            spec_id = thread.wf_spec_id
+            version = f"'{spec_id.name}' {spec_id.major_version}.{spec_id.revision}"
+            raise Rejection(Code.FAILED_PRECONDITION, f"the WfSpec {version} of WfRun {self.key[1]} was deleted")
+        return found
+
+    def _find_spec(self, spec_id: WfSpecId) -> "RegisteredSpec | None":
+        version = (spec_id.name, spec_id.major_version, spec_id.revision)
+        if version not in self._specs:
+            self._specs[version] = self.tx.get(kinds.WF_SPEC, (self.tenant, *version))
+        return self._specs[version]
 
     def end(self, status: LHStatus) -> None:
         """The entrypoint thread has ended: so does the WfRun."""
         self.wf_run.status = status
         self.wf_run.end_time.CopyFrom(timestamp(self.tx.now_ms))
-        policy = self.spec.message.retention_policy
+        policy = self.spec_of(self.thread(0)).message.retention_policy
         if policy.HasField("seconds_after_wf_termination"):
             due = self.tx.now_ms + policy.seconds_after_wf_termination * 1000
             self.arm(TimerAction.WF_RUN_RETENTION, due, milliseconds(self.wf_run.end_time))
@@ -187,7 +201,9 @@ class Step:
     def node(self) -> Node:
         """The node of the WfSpec that the NodeRun is a run of."""
         if self._node is None:
-            self._node = self.run.spec.thread_spec(self.thread.thread_spec_name).nodes[self.node_run.node_name]
+            self._node = (
+                self.run.spec_of(self.thread).thread_spec(self.thread.thread_spec_name).nodes[self.node_run.node_name]
+            )
         return self._node
 
     def forgive(self, failed_child: int) -> None:
@@ -249,7 +265,7 @@ class Step:
         run: Run | None = self.run
         thread = self.thread
         while run is not None:
-            declared = run.spec.variables(thread.thread_spec_name).get(name)
+            declared = run.spec_of(thread).variables(thread.thread_spec_name).get(name)
             if declared is not None and declared.access_level != WfRunVariableAccessLevel.INHERITED_VAR:
                 return (*run.key, thread.number, name), declared
             if declared is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 
 from littlehorse.model import PutExternalEventDefRequest
 
@@ -16,5 +17,7 @@ class Settings:
     dedupe_ms: int = 14 * 86_400_000
     dead_letter_bytes_max: int = 262_144
     queued_events_max: int = 1_000
+    time_zone: tzinfo = UTC
+    """In which cron expressions are read."""
     event_defs: Mapping[tuple[str, str], PutExternalEventDefRequest] = field(default_factory=dict)
     """By (tenant, name): what is set here wins over a later PutExternalEventDef."""

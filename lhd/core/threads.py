@@ -57,7 +57,7 @@ def start(run: Run, spec_name: str, thread_type: ThreadType, parent: ThreadRun, 
     Raises EvaluationError for inputs that do not fit and NodeFailure where the WfRun has too many ThreadRuns.
     """
     require_room(run, 1)
-    inputs = accept_inputs(run.spec.thread_spec(spec_name), given, StoredStructDefs(run.tx, run.tenant))
+    inputs = accept_inputs(run.spec_of(parent).thread_spec(spec_name), given, StoredStructDefs(run.tx, run.tenant))
     return begin(run, spec_name, thread_type, parent, inputs)
 
 
@@ -67,7 +67,7 @@ def begin(run: Run, spec_name: str, thread_type: ThreadType, parent: ThreadRun |
     run.wf_run.greatest_threadrun_number = number
     run.wf_run.thread_runs.append(
         ThreadRun(
-            wf_spec_id=run.wf_run.wf_spec_id,
+            wf_spec_id=run.wf_run.wf_spec_id if parent is None else parent.wf_spec_id,
             number=number,
             status=LHStatus.RUNNING,
             thread_spec_name=spec_name,
@@ -80,16 +80,16 @@ def begin(run: Run, spec_name: str, thread_type: ThreadType, parent: ThreadRun |
     if parent is not None:
         parent.child_thread_ids.append(number)
     thread = run.wf_run.thread_runs[-1]
-    thread_spec = run.spec.thread_spec(spec_name)
+    thread_spec = run.spec_of(thread).thread_spec(spec_name)
     _create_variables(run, thread, thread_spec, inputs)
     first = next(name for name, node in thread_spec.nodes.items() if node.HasField("entrypoint"))
     run.arrive(thread, first).entrypoint.CopyFrom(EntrypointRun())
     return thread
 
 
-def handler_input(run: Run, spec_name: str, content: VariableValue) -> dict[str, VariableValue]:
+def handler_input(run: Run, parent: ThreadRun, spec_name: str, content: VariableValue) -> dict[str, VariableValue]:
     """What a handler's ThreadSpec gets: ``INPUT``, if it declares it."""
-    return {INPUT: content} if INPUT in run.spec.variables(spec_name) else {}
+    return {INPUT: content} if INPUT in run.spec_of(parent).variables(spec_name) else {}
 
 
 def require_room(run: Run, threads: int) -> None:
@@ -110,7 +110,7 @@ def _create_variables(run: Run, thread: ThreadRun, thread_spec: ThreadSpec, inpu
             id=VariableId(wf_run_id=run.id, thread_run_number=thread.number, name=declared.name),
             value=declared.default_value if value is None or is_null(value) else value,
             created_at=timestamp(run.tx.now_ms),
-            wf_spec_id=run.wf_run.wf_spec_id,
+            wf_spec_id=thread.wf_spec_id,
             masked=declared.type_def.masked,
         )
         key = (*run.key, thread.number, declared.name)
@@ -121,7 +121,7 @@ def _create_variables(run: Run, thread: ThreadRun, thread_spec: ThreadSpec, inpu
 def archive_expired(run: Run) -> None:
     """Archive the completed ThreadRuns whose ThreadSpec says that they are not kept longer than until now."""
     for thread in _completed(run):
-        policy = run.spec.thread_spec(thread.thread_spec_name).retention_policy
+        policy = run.spec_of(thread).thread_spec(thread.thread_spec_name).retention_policy
         if policy.HasField("seconds_after_thread_termination"):
             kept_ms = policy.seconds_after_thread_termination * 1000
             if milliseconds(thread.end_time) + kept_ms <= run.tx.now_ms:

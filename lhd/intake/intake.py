@@ -53,6 +53,9 @@ class Intake:
         """
         if self._engine.overloaded:
             raise Overloaded
+        delay_ms = self._engine.quotas.delay_ms(self._tenant)
+        if delay_ms is not None:
+            raise Overloaded(delay_ms / 1000)
         meta = {"source": self._source, "kind": self._kind, "received_at": self._engine.now_ms()}
         deliveries = tuple(self._routes.map(event, meta) for event in events)
         stored = None if cursor is KEEP else orjson.dumps(cursor).decode()

@@ -8,15 +8,20 @@ from typing import Any
 
 from google.protobuf.message import Message
 from littlehorse.model import (
+    BulkJob,
     Checkpoint,
     CorrelatedEvent,
     ExternalEvent,
     ExternalEventDef,
     InactiveThreadRun,
     NodeRun,
+    Principal,
+    Quota,
+    ScheduledWfRun,
     StructDef,
     TaskDef,
     TaskRun,
+    Tenant,
     UserTaskDef,
     UserTaskRun,
     Variable,
@@ -25,11 +30,23 @@ from littlehorse.model import (
     WfSpec,
     WorkflowEvent,
     WorkflowEventDef,
+    WorkflowMigrationPlan,
 )
 
 from lhd.core import kinds
+from lhd.core.access import is_admin
 from lhd.core.ids import milliseconds, printed
-from lhd.core.kinds import DeadLetter, LedgerRow, Moved, QueuedEvent, QueuedTask, SeenDelivery, Timer, TimerAction
+from lhd.core.kinds import (
+    DeadLetter,
+    LedgerRow,
+    Moved,
+    QueuedEvent,
+    QueuedTask,
+    Schedule,
+    SeenDelivery,
+    Timer,
+    TimerAction,
+)
 from lhd.core.records import Key, Kind
 from lhd.core.specs.registered import RegisteredSpec
 from lhd.core.values import INT_MAX, INT_MIN
@@ -164,6 +181,13 @@ def _wf_run(_: Key, run: WfRun) -> Sequence[Any]:
     return spec.name, spec.major_version, spec.revision, run.status, start_ms, parent, _serialise(run)
 
 
+def _schedule(_: Key, schedule: Schedule) -> Sequence[Any]:
+    scheduled, spec = schedule.scheduled, schedule.scheduled.wf_spec_id
+    created_ms = milliseconds(scheduled.created_at)
+    requested = schedule.major_version, schedule.revision
+    return *requested, spec.name, spec.major_version, spec.revision, created_ms, _serialise(scheduled)
+
+
 def _ledger(_: Key, row: LedgerRow) -> Sequence[Any]:
     return (
         row.source,
@@ -223,6 +247,18 @@ _LEDGER = (
 )
 
 TABLES: tuple[Table, ...] = (
+    _body(kinds.TENANT, Tenant, "tenant", "id"),
+    _sought_body(
+        kinds.PRINCIPAL,
+        Principal,
+        ("tenant", "id"),
+        {
+            "is_admin": is_admin,
+            "tenants": lambda principal: json.dumps(sorted(principal.per_tenant_acls)),
+            "created_ms": _ms("created_at"),
+        },
+    ),
+    _body(kinds.QUOTA, Quota, "tenant", "tenant_id", "principal_id"),
     Table(
         kinds.WF_SPEC,
         ("tenant", "name", "major_version", "revision"),
@@ -319,6 +355,26 @@ TABLES: tuple[Table, ...] = (
         lambda _, delivery_id: (delivery_id,),
         ("delivery_id",),
         lambda _, row: row[0],
+    ),
+    Table(
+        kinds.SCHEDULED_WF_RUN,
+        ("tenant", "id"),
+        ("major_version", "revision", "wf_spec_name", "spec_major", "spec_revision", "created_ms", "body"),
+        _schedule,
+        ("body", "major_version", "revision"),
+        lambda _, row: Schedule(ScheduledWfRun.FromString(row[0]), row[1], row[2]),
+    ),
+    _sought_body(
+        kinds.BULK_JOB,
+        BulkJob,
+        ("tenant", "id"),
+        {"status": attrgetter("status"), "created_ms": _ms("created_at")},
+    ),
+    _sought_body(
+        kinds.MIGRATION_PLAN,
+        WorkflowMigrationPlan,
+        ("tenant", "name"),
+        {"wf_spec_name": attrgetter("old_wfSpec.name")},
     ),
     _sought_body(
         kinds.CORRELATED_EVENT,

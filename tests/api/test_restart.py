@@ -44,7 +44,7 @@ async def daemon(data: Path) -> AsyncIterator[Daemon]:
         await tasks.start(engine.run)
         reader = await store.reader()
         api = Api(engine, reader, LHHostInfo(host="127.0.0.1", port=1))
-        server = GrpcServer(api, frozenset({"default"}))
+        server = GrpcServer(api)
         port = await server.start("127.0.0.1:0")
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -8,13 +8,17 @@ from littlehorse.model import (
     AssignUserTaskRunRequest,
     CancelUserTaskRunRequest,
     CompleteUserTaskRunRequest,
+    CreateBulkJobRequest,
+    DeleteBulkJobRequest,
     DeleteCorrelatedEventRequest,
     DeleteExternalEventDefRequest,
+    DeleteScheduledWfRunRequest,
     DeleteStructDefRequest,
     DeleteTaskDefRequest,
     DeleteUserTaskDefRequest,
     DeleteUserTaskRunCommentRequest,
     DeleteWfRunRequest,
+    DeleteWfSpecRequest,
     DeleteWorkflowEventDefRequest,
     EditUserTaskRunCommentRequest,
     PutCheckpointRequest,
@@ -32,13 +36,27 @@ from littlehorse.model import (
     ResumeWfRunRequest,
     RunWfRequest,
     SaveUserTaskRunProgressRequest,
+    ScheduleWfRequest,
     StopWfRunRequest,
     ValidateStructDefEvolutionRequest,
     WfRunId,
 )
 
 from lhd.core import kinds
-from lhd.core.commands import control, deliveries, events, metadata, struct_defs, tasks, timers, user_tasks, wf_runs
+from lhd.core.commands import (
+    bulk_jobs,
+    cluster,
+    control,
+    deliveries,
+    events,
+    metadata,
+    schedules,
+    struct_defs,
+    tasks,
+    timers,
+    user_tasks,
+    wf_runs,
+)
 from lhd.core.commands.deliveries import Deliver
 from lhd.core.correlation import AdvanceRun
 from lhd.core.ids import printed
@@ -68,8 +86,15 @@ HANDLERS: dict[type, Handler] = {
     DeleteExternalEventDefRequest: metadata.delete_external_event_def,
     DeleteWorkflowEventDefRequest: metadata.delete_workflow_event_def,
     DeleteUserTaskDefRequest: metadata.delete_user_task_def,
+    DeleteWfSpecRequest: metadata.delete_wf_spec,
     DeleteStructDefRequest: struct_defs.delete_struct_def,
     RunWfRequest: wf_runs.run_wf,
+    ScheduleWfRequest: schedules.schedule_wf,
+    DeleteScheduledWfRunRequest: schedules.delete_scheduled_wf_run,
+    CreateBulkJobRequest: bulk_jobs.create_bulk_job,
+    DeleteBulkJobRequest: bulk_jobs.delete_bulk_job,
+    bulk_jobs.DeleteRuns: bulk_jobs.delete_runs,
+    bulk_jobs.FinishBulkJob: bulk_jobs.finish_bulk_job,
     DeleteWfRunRequest: wf_runs.delete_wf_run,
     StopWfRunRequest: control.stop_wf_run,
     ResumeWfRunRequest: control.resume_wf_run,
@@ -90,6 +115,8 @@ HANDLERS: dict[type, Handler] = {
     tasks.ClaimTask: tasks.claim_task,
     tasks.ReleaseTask: tasks.release_task,
     timers.TimerDue: timers.timer_due,
+    cluster.OnBehalf: cluster.on_behalf,
+    cluster.EnsureCluster: cluster.ensure_cluster,
     Deliver: deliveries.deliver,
     deliveries.EnsureEventDef: deliveries.ensure_event_def,
 }

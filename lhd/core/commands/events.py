@@ -62,7 +62,8 @@ def put_external_event(
     wf_run = tx.get(kinds.WF_RUN, run_key(tenant, event.id.wf_run_id))
     if wf_run is not None and wf_run.status not in TERMINAL:
         run = Run(tx, tenant, event.id.wf_run_id)
-        interrupt(run, event)
+        if not run.is_lost:
+            interrupt(run, event)
         advance(run)
     return tx.get(kinds.EXTERNAL_EVENT, key) or event
 

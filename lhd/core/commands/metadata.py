@@ -7,6 +7,7 @@ from littlehorse.model import (
     DeleteExternalEventDefRequest,
     DeleteTaskDefRequest,
     DeleteUserTaskDefRequest,
+    DeleteWfSpecRequest,
     DeleteWorkflowEventDefRequest,
     ExternalEventDef,
     ExternalEventDefId,
@@ -134,6 +135,12 @@ def delete_user_task_def(tx: Transaction, tenant: str, request: DeleteUserTaskDe
     """Delete one version of a UserTaskDef."""
     name, version = request.id.name, request.id.version
     return _delete(tx, kinds.USER_TASK_DEF, (tenant, name, version), f"UserTaskDef '{name}' {version}")
+
+
+def delete_wf_spec(tx: Transaction, tenant: str, request: DeleteWfSpecRequest) -> Empty:
+    """Delete one version of a WfSpec; WfRuns that follow it fail when they are to move."""
+    name, major, revision = request.id.name, request.id.major_version, request.id.revision
+    return _delete(tx, kinds.WF_SPEC, (tenant, name, major, revision), f"WfSpec '{name}' {major}.{revision}")
 
 
 def _delete(tx: Transaction, kind: Kind[Any], key: Key, what: str) -> Empty:

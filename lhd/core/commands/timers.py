@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from littlehorse.model import NodeRun, TaskRunId, WfRunId
 
 from lhd.core import correlation, events, kinds, task_runs
-from lhd.core.commands import user_tasks
+from lhd.core.commands import schedules, user_tasks
 from lhd.core.commands.events import advance_run
 from lhd.core.commands.wf_runs import delete_run
 from lhd.core.ids import milliseconds, parse_wf_run_id
@@ -95,5 +95,6 @@ _ACTIONS: dict[TimerAction, Callable[[Transaction, str, Timer], None]] = {
     TimerAction.EXTERNAL_EVENT_RETENTION: _external_event_retention,
     TimerAction.CORRELATED_EVENT_TTL: _correlated_event_ttl,
     TimerAction.WF_RUN_RETENTION: _wf_run_retention,
+    TimerAction.SCHEDULED_WF_RUN: schedules.schedule_due,
     TimerAction.USER_TASK_ACTION: user_tasks.action_due,
 }

@@ -205,6 +205,9 @@ def action_due(tx: Transaction, tenant: str, timer: Timer) -> None:
     if tx.get(kinds.WF_RUN, (tenant, timer.run)) is None:
         return
     run = Run(tx, tenant, parse_wf_run_id(timer.run))
+    if run.is_lost:
+        advance(run)
+        return
     thread_run = run.find_thread(thread)
     if thread_run is None or thread_run.current_node_position != position or thread_run.status in TERMINAL:
         return

@@ -170,7 +170,7 @@ def _start_handler(step: Step, thread: ThreadRun) -> ThreadRun | None:
     if handler is None or failure is None:
         return None
     content = failure.content if failure.HasField("content") else VariableValue()
-    inputs = threads.handler_input(step.run, handler.handler_spec_name, content)
+    inputs = threads.handler_input(step.run, thread, handler.handler_spec_name, content)
     try:
         return threads.start(step.run, handler.handler_spec_name, ThreadType.FAILURE_HANDLER, thread, inputs)
     except EvaluationError as error:

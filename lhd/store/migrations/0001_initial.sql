@@ -1,8 +1,21 @@
 -- Every key begins with the tenant. A "body" is a deterministically serialised message of littlehorse.model.
 -- Times are milliseconds since the epoch. "run" is the printed form of a WfRunId, ancestors joined by "_".
 
-CREATE TABLE tenant (id TEXT PRIMARY KEY, created_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-INSERT INTO tenant VALUES ('default', CAST(strftime('%s', 'now') AS INTEGER) * 1000);
+-- Of these three the tenant is empty: they belong to the cluster.
+CREATE TABLE tenant (
+    tenant TEXT NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE principal (
+    tenant TEXT NOT NULL, id TEXT NOT NULL,
+    is_admin INTEGER NOT NULL, tenants TEXT NOT NULL, created_ms INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE quota (
+    tenant TEXT NOT NULL, tenant_id TEXT NOT NULL, principal_id TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, tenant_id, principal_id)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE wf_spec (
     tenant TEXT NOT NULL, name TEXT NOT NULL, major_version INTEGER NOT NULL, revision INTEGER NOT NULL,
@@ -174,6 +187,26 @@ CREATE TABLE queued_task (
     UNIQUE (tenant, run, task_guid)
 ) STRICT;
 CREATE INDEX queued_task_by_def ON queued_task (tenant, task_def);
+
+CREATE TABLE scheduled_wf_run (
+    tenant TEXT NOT NULL, id TEXT NOT NULL, major_version INTEGER, revision INTEGER,
+    wf_spec_name TEXT NOT NULL, spec_major INTEGER NOT NULL, spec_revision INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX scheduled_wf_run_by_spec ON scheduled_wf_run (tenant, wf_spec_name, created_ms, id);
+
+CREATE TABLE bulk_job (
+    tenant TEXT NOT NULL, id TEXT NOT NULL, status INTEGER NOT NULL, created_ms INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX bulk_job_by_time ON bulk_job (tenant, created_ms, id);
+CREATE INDEX bulk_job_by_status ON bulk_job (status, tenant, created_ms, id);
+
+CREATE TABLE migration_plan (
+    tenant TEXT NOT NULL, name TEXT NOT NULL, wf_spec_name TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (tenant, name)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE seen_delivery (
     tenant TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
