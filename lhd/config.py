@@ -92,6 +92,8 @@ class LimitsTable(Table):
     timers_max: int = Field(20_000, ge=2, description="Timers in memory, the next ones; all others stay in rows.")
     record_bytes_max: int = Field(1_047_000, ge=1024, description="Bytes of one request that is stored.")
     passes_max: int = Field(512, ge=16, description="Passes over a WfRun's threads in one command.")
+    command_passes_max: int = Field(4096, ge=16, description="The same, over a WfRun and the children that it starts.")
+    threads_max: int = Field(65, ge=2, description="ThreadRuns of a WfRun that are not archived.")
     queued_events_max: int = Field(1_000, ge=0, description="Events of one key that wait behind the live one.")
     dead_letters_max: int = Field(10_000, ge=0, description="Dead letters kept.")
     dead_letter_bytes_max: int = Field(262_144, ge=0, description="Bytes of a dead letter's body that are kept.")

@@ -107,6 +107,8 @@ class Daemon:
         return Settings(
             record_bytes_max=limits.record_bytes_max,
             passes_max=limits.passes_max,
+            command_passes_max=limits.command_passes_max,
+            threads_max=limits.threads_max,
             dedupe_ms=int(self._configuration.daemon.dedupe_days * _DAY_MS),
             dead_letter_bytes_max=limits.dead_letter_bytes_max,
             queued_events_max=limits.queued_events_max,

@@ -301,7 +301,7 @@ class Engine:
             return rejection, []
         except Exception:  # noqa: BLE001 - the one place where a bug in the core is contained
             return self._bug(work.command), []
-        self._memory.apply(tx.writes, tx.cleared)
+        self._memory.apply(tx)
         for queued in tx.writes.get(kinds.QUEUED_TASK, {}).values():
             if queued is not None:
                 self.queues.offer(queued)

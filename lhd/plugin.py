@@ -137,11 +137,18 @@ class Route(Model):
         return self
 
 
+_TENANT = r"^[A-Za-z](?:[0-9A-Za-z-]*[0-9A-Za-z])?$"
+
+
 class SourceConfig(Model):
     """What the table of every source can hold. Derive from it and add the keys of your own."""
 
     kind: str = Field(description="The kind of source.")
-    tenant: str = Field("default", description="The tenant that the source's events belong to.")
+    tenant: str = Field(
+        "default",
+        pattern=r"^[A-Za-z](?:[0-9A-Za-z-]*[0-9A-Za-z])?$",
+        description="The tenant that the source's events belong to.",
+    )
     routes: tuple[Route, ...] = Field((), strict=False, description="The first route whose `when` is true is taken.")
 
 

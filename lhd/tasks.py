@@ -4,8 +4,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from littlehorse.model import ScheduledTask
+from littlehorse.model import LHHostInfo, ScheduledTask, TaskWorkerGroup, TaskWorkerMetadata
 
+from lhd.core.ids import milliseconds, timestamp
 from lhd.core.kinds import QueuedTask
 
 WORKER_TIMEOUT_MS = 90_000
@@ -90,15 +91,34 @@ class WorkerGroups:
     """Which workers have sent a heartbeat for which TaskDef of late (api.md 8.2)."""
 
     def __init__(self) -> None:
-        self._heartbeats: dict[tuple[str, str], dict[str, int]] = {}
+        self._groups: dict[tuple[str, str], TaskWorkerGroup] = {}
 
-    def heartbeat(self, tenant: str, task_def: str, worker: str, now_ms: int) -> None:
+    def heartbeat(self, tenant: str, task_def: str, worker: str, host: LHHostInfo, now_ms: int) -> None:
         """Note a worker's heartbeat, and forget the workers of the TaskDef that have been silent for too long."""
-        group = self._heartbeats.setdefault((tenant, task_def), {})
-        for silent in [name for name, last_ms in group.items() if now_ms - last_ms >= WORKER_TIMEOUT_MS]:
-            del group[silent]
-        group[worker] = now_ms
+        group = self._groups.get((tenant, task_def))
+        if group is None:
+            group = TaskWorkerGroup(created_at=timestamp(now_ms))
+            group.id.task_def_id.name = task_def
+            self._groups[tenant, task_def] = group
+        workers = group.task_workers
+        for silent in [name for name, one in workers.items() if _silence_ms(one, now_ms) >= WORKER_TIMEOUT_MS]:
+            del workers[silent]
+        workers[worker].CopyFrom(
+            TaskWorkerMetadata(task_worker_id=worker, latest_heartbeat=timestamp(now_ms), hosts=[host])
+        )
+
+    def group(self, tenant: str, task_def: str) -> TaskWorkerGroup | None:
+        """The workers of a TaskDef; None where none has ever sent a heartbeat."""
+        return self._groups.get((tenant, task_def))
+
+    def drop(self, tenant: str, task_def: str) -> None:
+        """Forget the workers of a TaskDef that has been deleted."""
+        self._groups.pop((tenant, task_def), None)
 
     def counts(self) -> dict[tuple[str, str], int]:
         """For each (tenant, TaskDef) the number of workers."""
-        return {key: len(group) for key, group in self._heartbeats.items()}
+        return {key: len(group.task_workers) for key, group in self._groups.items()}
+
+
+def _silence_ms(worker: TaskWorkerMetadata, now_ms: int) -> int:
+    return now_ms - milliseconds(worker.latest_heartbeat)

@@ -44,7 +44,6 @@ _STORING = (
 _OTHERS = (
     # Looks only, but at what the engine knows.
     "ValidateStructDefEvolution",
-    "DeleteTaskDef",
     "DeleteExternalEventDef",
     "DeleteWorkflowEventDef",
     "DeleteUserTaskDef",

@@ -7,24 +7,44 @@ from typing import Any
 import anyio
 import grpc
 from littlehorse.model import (
+    DeleteTaskDefRequest,
     PollTaskRequest,
     PollTaskResponse,
     RegisterTaskWorkerRequest,
     RegisterTaskWorkerResponse,
     ScheduledTask,
+    TaskDefId,
+    TaskWorkerGroup,
 )
 
 from lhd.api.call import Api, Method
 from lhd.core.commands import Command
 from lhd.core.commands.tasks import ReleaseTask
+from lhd.errors import not_found
 from lhd.metrics import POLLS
 from lhd.tasks import Poll
 
 
 async def register_task_worker(api: Api, tenant: str, request: RegisterTaskWorkerRequest) -> RegisterTaskWorkerResponse:
     """RegisterTaskWorker: note the heartbeat and name the host to poll."""
-    api.workers.heartbeat(tenant, request.task_def_id.name, request.task_worker_id, api.engine.now_ms())
+    name = request.task_def_id.name
+    api.workers.heartbeat(tenant, name, request.task_worker_id, api.advertised, api.engine.now_ms())
     return RegisterTaskWorkerResponse(your_hosts=[api.advertised])
+
+
+async def get_task_worker_group(api: Api, tenant: str, request: TaskDefId) -> TaskWorkerGroup:
+    """GetTaskWorkerGroup: the workers that have sent a heartbeat since the daemon started."""
+    group = api.workers.group(tenant, request.name)
+    if group is None:
+        raise not_found(f"no worker has registered for the TaskDef '{request.name}'")
+    return group
+
+
+async def delete_task_def(api: Api, tenant: str, request: DeleteTaskDefRequest) -> Any:
+    """DeleteTaskDef: its worker group goes with it."""
+    reply = await api.engine.submit(Command(tenant, request))
+    api.workers.drop(tenant, request.id.name)
+    return reply
 
 
 class PollStream:
@@ -93,4 +113,8 @@ class PollStream:
         self._api.engine.submit_soon(Command(self._tenant, release))
 
 
-METHODS: dict[str, Method] = {"RegisterTaskWorker": register_task_worker}
+METHODS: dict[str, Method] = {
+    "RegisterTaskWorker": register_task_worker,
+    "GetTaskWorkerGroup": get_task_worker_group,
+    "DeleteTaskDef": delete_task_def,
+}

@@ -22,33 +22,26 @@ from lhd.core.values import EvaluationError, computing, from_python, to_json
 
 
 def advance(run: Run) -> None:
-    """Move a WfRun until every ThreadRun waits or has ended; where it ends, its parent WfRun moves on, too.
+    """Move a WfRun, and the child WfRuns that it starts, until every ThreadRun waits or has ended.
 
-    What still moves after ``settings.passes_max`` passes of one command is in a tight loop and ends with
-    INTERNAL_ERROR.
+    A WfRun that still moves after ``settings.passes_max`` passes is in a tight loop and ends with INTERNAL_ERROR; so
+    do a family of WfRuns that goes on for ``settings.command_passes_max`` passes together.
     """
-    had_ended = run.wf_run.status in TERMINAL
     if run.is_lost:
         failures.end_lost(run)
-    else:
-        _advance(run)
-    parent = None if had_ended or run.wf_run.status not in TERMINAL else run.parent()
-    if parent is not None:
-        advance(parent)
-
-
-def _advance(run: Run) -> None:
-    while _pass(run):
-        run.tx.passes += 1
-        if run.tx.passes > run.tx.settings.passes_max:
-            if run.wf_run.status not in TERMINAL:
-                _stop_tight_loop(run)
-            break
+        return
+    settings = run.tx.settings
+    passes = 0
+    while passes <= settings.passes_max and run.tx.passes < settings.command_passes_max and _pass(run):
+        passes += 1
+    if passes > settings.passes_max or run.tx.passes >= settings.command_passes_max:
+        _stop_tight_loop(run)
     threads.archive_expired(run)
     run.show_halt()
 
 
 def _pass(run: Run) -> bool:
+    run.tx.passes += 1
     threads.archive_under_pressure(run)
     moved = interrupts.start_handlers(run)
     moved |= failures.start_handlers(run)
@@ -68,12 +61,14 @@ def _move(run: Run, thread: ThreadRun) -> bool:
         case LHStatus.RUNNING:
             moved = _take_step(run.step(thread))
             while run.started:
-                _advance(run.started.pop(0))
+                advance(run.started.pop(0))
             return moved
     return False
 
 
 def _stop_tight_loop(run: Run) -> None:
+    if run.wf_run.status in TERMINAL:
+        return
     text = f"a tight loop exceeded the {run.tx.settings.passes_max} iterations that one command may take"
     failures.fail_thread(run.step(run.thread(0)), Failure(failure_name="INTERNAL_ERROR", message=text))
 
@@ -89,7 +84,7 @@ def _take_step(step: Step) -> bool:
     try:
         done = kind.progress(step)
     except NodeFailure as failed:
-        _leave(step)
+        _abandon(step)
         fail(step, failed.failure, while_processing=True)
         return True
     if done is None:
@@ -102,16 +97,15 @@ def _take_step(step: Step) -> bool:
     return True
 
 
-def _leave(step: Step) -> None:
-    """The NodeRun stops waiting for good: what it set up is called off, and who it waited for in vain is stopped."""
-    kind = node_kind(step.node)
-    kind.leave(step)
-    for number in kind.abandons(step):
+def _abandon(step: Step) -> None:
+    """The NodeRun is over: who it waited for in vain is stopped."""
+    for number in node_kind(step.node).abandons(step):
         halting.halt_for_good(step.run, step.run.thread(number), step.thread)
 
 
 def _complete(step: Step, output: VariableValue | None) -> None:
-    _leave(step)
+    node_kind(step.node).leave(step)
+    _abandon(step)
     node_run = step.edit_node_run()
     node_run.status = LHStatus.COMPLETED
     node_run.end_time.CopyFrom(timestamp(step.tx.now_ms))
@@ -189,5 +183,4 @@ def activate(run: Run, thread: ThreadRun, node_name: str) -> None:
     try:
         node_kind(step.node).arrive(step, node_run)
     except NodeFailure as failed:
-        _leave(step)
         fail(step, failed.failure, while_processing=False)

@@ -4,26 +4,18 @@ Where something crosses from one lane to others: what a key is given becomes an 
 waiting WfRun, which is advanced by a command of its own.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
-from littlehorse.model import CorrelatedEvent, ExternalEvent, ExternalEventDef, ExternalEventId, NodeRunId, WfRunId
+from littlehorse.model import CorrelatedEvent, ExternalEvent, ExternalEventDef, ExternalEventId, NodeRun, NodeRunId
 
 from lhd.core import events, kinds
 from lhd.core.fitting import StoredStructDefs
 from lhd.core.ids import milliseconds, node_run_key, parse_wf_run_id, timestamp
 from lhd.core.kinds import Moved, Outcome, QueuedEvent, Timer, TimerAction
 from lhd.core.records import Transaction
-from lhd.core.run import Step
+from lhd.core.run import AdvanceRun, Step
 from lhd.core.values import EvaluationError
 from lhd.errors import Code, Rejection
-
-
-@dataclass(frozen=True, slots=True)
-class AdvanceRun:
-    """A request: something came into the lane of a WfRun from another one."""
-
-    wf_run_id: WfRunId
 
 
 def start_waiting(step: Step, def_name: str, key: str) -> None:
@@ -35,12 +27,12 @@ def start_waiting(step: Step, def_name: str, key: str) -> None:
         correlate(step.tx, tenant, event, [step.node_run_id])
 
 
-def stop_waiting(step: Step) -> None:
-    """The step's NodeRun no longer waits for the key that it waits for, if it does, whatever the reason."""
-    waiting = step.node_run.external_event
+def stop_waiting(tx: Transaction, tenant: str, node_run: NodeRun) -> None:
+    """The NodeRun no longer waits for the key that it waits for, if it does, whatever the reason."""
+    waiting = node_run.external_event
     if waiting.HasField("correlation_key"):
         name = waiting.external_event_def_id.name
-        step.tx.delete(kinds.MARKER, _marker(step.run.tenant, name, waiting.correlation_key, step.node_run_id))
+        tx.delete(kinds.MARKER, _marker(tenant, name, waiting.correlation_key, node_run.id))
 
 
 def waiting_node_runs(tx: Transaction, tenant: str, def_name: str, key: str) -> list[NodeRunId]:

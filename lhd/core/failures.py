@@ -12,16 +12,14 @@ from littlehorse.model import (
     ThreadHaltReason,
     ThreadRun,
     ThreadType,
-    VariableValue,
 )
 
 from lhd.core import correlation, halting, threads
 from lhd.core.failure import NodeFailure, catches, failure_status
 from lhd.core.ids import timestamp
-from lhd.core.kinds import TERMINAL
+from lhd.core.kinds import FAILED, TERMINAL
 from lhd.core.nodes import node_kind
 from lhd.core.run import Run, Step
-from lhd.core.values import EvaluationError
 
 
 def fail(step: Step, failure: Failure, *, while_processing: bool) -> None:
@@ -46,7 +44,6 @@ def fail(step: Step, failure: Failure, *, while_processing: bool) -> None:
 
 def fail_thread(step: Step, failure: Failure) -> None:
     """Fail the step's NodeRun and with it the ThreadRun, whatever handlers the node has."""
-    node_kind(step.node).leave(step)
     _add_failure(step, step.edit_node_run(), failure)
     _end_thread(step.run, step.thread, failure_status(failure.failure_name), failure.message)
 
@@ -56,7 +53,7 @@ def end_lost(run: Run) -> None:
     failure = Failure(failure_name="INTERNAL_ERROR", message="the WfSpec of this WfRun was deleted")
     for thread in [thread for thread in run.wf_run.thread_runs if thread.status not in TERMINAL]:
         step = run.step(thread)
-        correlation.stop_waiting(step)
+        correlation.stop_waiting(run.tx, run.tenant, step.node_run)
         _add_failure(step, step.edit_node_run(), failure)
         thread.status, thread.error_message = LHStatus.ERROR, failure.message
         thread.end_time.CopyFrom(timestamp(run.tx.now_ms))
@@ -66,6 +63,8 @@ def end_lost(run: Run) -> None:
 
 
 def _add_failure(step: Step, node_run: NodeRun, failure: Failure) -> None:
+    if node_run.status not in TERMINAL and not step.run.is_lost:
+        node_kind(step.node).leave(step)
     node_run.failures.append(failure)
     node_run.status = failure_status(failure.failure_name)
     node_run.end_time.CopyFrom(timestamp(step.tx.now_ms))
@@ -87,10 +86,10 @@ def _end_thread(run: Run, thread: ThreadRun, status: LHStatus, message: str) -> 
         halting.stop_waiting_for_keys(run)
     elif thread.type == ThreadType.INTERRUPT:
         _fail_interrupted(run, thread)
-    elif thread.HasField("failure_being_handled"):
-        failed = run.thread(thread.failure_being_handled.thread_run_number)
-        if failed.status not in TERMINAL:
-            _end_thread(run, failed, status, message)
+    elif thread.type == ThreadType.FAILURE_HANDLER:
+        parent = run.thread(thread.parent_thread_id)
+        if any(reason.handling_failure.handler_thread_id == thread.number for reason in parent.halt_reasons):
+            _end_thread(run, parent, status, message)
 
 
 def _forget_pending(run: Run, thread: ThreadRun) -> None:
@@ -103,7 +102,8 @@ def _forget_pending(run: Run, thread: ThreadRun) -> None:
 def _fail_interrupted(run: Run, handler: ThreadRun) -> None:
     interrupted = run.thread(handler.parent_thread_id)
     cause = run.last_failure(handler)
-    if interrupted.status in TERMINAL or cause is None:
+    waits = any(reason.interrupted.interrupt_thread_id == handler.number for reason in interrupted.halt_reasons)
+    if not waits or cause is None:
         return
     failure = Failure(
         failure_name=cause.failure_name,
@@ -115,6 +115,8 @@ def _fail_interrupted(run: Run, handler: ThreadRun) -> None:
 
 def start_handlers(run: Run) -> bool:
     """Start the failure handlers whose ThreadRun has halted. Returns whether there was one."""
+    if run.wf_run.status in TERMINAL:
+        return False
     ready = [one for one in run.wf_run.pending_failures if run.thread(one.failed_thread_run).status == LHStatus.HALTED]
     for pending in ready:
         run.wf_run.pending_failures.remove(pending)
@@ -125,17 +127,12 @@ def start_handlers(run: Run) -> bool:
 def _start_handler(run: Run, failed: ThreadRun, spec_name: str) -> None:
     step = run.step(failed)
     number = len(step.node_run.failures) - 1
-    failure = step.node_run.failures[number]
-    content = failure.content if failure.HasField("content") else VariableValue()
     try:
-        inputs = threads.handler_input(run, failed, spec_name, content)
-        handler = threads.start(run, spec_name, ThreadType.FAILURE_HANDLER, failed, inputs)
+        handler = threads.start_handler(
+            run, spec_name, ThreadType.FAILURE_HANDLER, failed, threads.content_of(step.node_run.failures[number])
+        )
     except NodeFailure as refused:
         fail(step, refused.failure, while_processing=False)
-        return
-    except EvaluationError as error:
-        text = f"the failure handler '{spec_name}' cannot start: {error}"
-        fail(step, Failure(failure_name="VAR_SUB_ERROR", message=text), while_processing=False)
         return
     handler.failure_being_handled.CopyFrom(
         FailureBeingHandled(thread_run_number=failed.number, node_run_position=step.position, failure_number=number)
@@ -159,6 +156,6 @@ def note_handled(run: Run, thread: ThreadRun) -> bool:
     step.edit_node_run().failures[-1].was_properly_handled = True
     for waited in step.node_run.wait_for_threads.threads:
         child = run.find_thread(waited.thread_run_number)
-        if child is not None and child.status in (LHStatus.ERROR, LHStatus.EXCEPTION):
+        if child is not None and child.status in FAILED:
             step.forgive(child.number)
     return True

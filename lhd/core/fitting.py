@@ -98,11 +98,11 @@ def _fit_struct(given: Struct, expected: StructDefId, structs: StructDefs) -> St
     if given.struct_def_id.name != expected.name:
         raise EvaluationError(f"Struct '{given.struct_def_id.name}' does not fit '{expected.name}'")
     fields = structs.struct_def(expected).fields
-    for name, definition in fields.items():
+    for name, definition in sorted(fields.items()):
         if name not in given.struct.fields and is_required(definition):
             raise EvaluationError(f"Struct '{expected.name}' needs the field '{name}'")
     fitted = InlineStruct()
-    for name, field in given.struct.fields.items():
+    for name, field in sorted(given.struct.fields.items()):
         if name in fields:
             fitted.fields[name].CopyFrom(
                 _fit_field(f"Struct '{expected.name}', field '{name}'", field, fields[name], structs)

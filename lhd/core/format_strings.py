@@ -9,6 +9,8 @@ from littlehorse.model import VariableValue
 from lhd.core.values import EvaluationError, text_of
 
 _TOKEN = re.compile(r"''|'|\{|\}|[^'{}]+")
+_TEXT_MAX = 4_000_000
+"""Characters of a result; no variable holds as much, but memory should not either."""
 _DIGITS_MAX = 320
 """A DOUBLE has at most 309 digits before the point."""
 _PLACEHOLDER = re.compile(r"\s*([0-9]+)\s*")
@@ -19,6 +21,7 @@ def render(pattern: str, arguments: list[VariableValue]) -> str:
     out: list[str] = []
     placeholder: list[str] | None = None
     quoted = False
+    length = len(pattern)
     for token in _TOKEN.findall(pattern):
         sink = out if placeholder is None else placeholder
         if token == "''":
@@ -35,6 +38,9 @@ def render(pattern: str, arguments: list[VariableValue]) -> str:
             out.append("}")
         else:
             out.append(_argument("".join(placeholder), arguments))
+            length += len(out[-1])
+            if length > _TEXT_MAX:
+                raise EvaluationError(f"the text would have more than {_TEXT_MAX} characters")
             placeholder = None
     if placeholder is not None:
         raise EvaluationError("the format string has a '{' without its '}'")

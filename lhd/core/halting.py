@@ -10,18 +10,18 @@ from littlehorse.model import (
 )
 
 from lhd.core import correlation
-from lhd.core.failure import failure_status
-from lhd.core.kinds import TERMINAL
+from lhd.core.kinds import FAILED, STOPPED, TERMINAL
 from lhd.core.nodes import node_kind
 from lhd.core.run import Run
 
-_STOPPED = TERMINAL | {LHStatus.HALTED}
 _BY_INTERRUPT = frozenset({"pending_interrupt", "interrupted"})
+_BY_HANDLER = _BY_INTERRUPT | {"pending_failure", "handling_failure"}
 
 
 def halt(run: Run, thread: ThreadRun, reason: ThreadHaltReason) -> None:
     """Halt a ThreadRun and all its descendants, at once or as soon as what they do can be stopped."""
     if thread.status in TERMINAL:
+        _halt_late_handlers(run, thread)
         return
     if reason not in thread.halt_reasons:
         thread.halt_reasons.append(reason)
@@ -29,40 +29,62 @@ def halt(run: Run, thread: ThreadRun, reason: ThreadHaltReason) -> None:
         thread.status = LHStatus.HALTING
     for child in run.children(thread):
         if not _runs_beside(child, reason):
-            halt(run, child, ThreadHaltReason(parent_halted=ParentHalted(parent_thread_id=thread.number)))
+            halt(run, child, _parent_halted(thread))
     finish_halting(run, thread)
 
 
+def _parent_halted(parent: ThreadRun) -> ThreadHaltReason:
+    return ThreadHaltReason(parent_halted=ParentHalted(parent_thread_id=parent.number))
+
+
+def _is_late_handler(thread: ThreadRun) -> bool:
+    """Whether the ThreadRun handles the failure of its parent for a thread that waits for the parent."""
+    return thread.type == ThreadType.FAILURE_HANDLER and not thread.HasField("failure_being_handled")
+
+
+def _halt_late_handlers(run: Run, failed: ThreadRun) -> None:
+    """A failed ThreadRun is over, but what is done about its failure belongs to the thread that waits for it."""
+    for child in run.children(failed):
+        if _is_late_handler(child):
+            halt(run, child, _parent_halted(failed))
+
+
 def halt_for_good(run: Run, thread: ThreadRun, waiter: ThreadRun) -> None:
-    """Halt a ThreadRun that ``waiter`` waits for no more; it never goes on."""
+    """Halt a ThreadRun that ``waiter`` waits for no more; neither it nor its descendants ever go on."""
     reason = HaltedByParentNodeHaltReason(
         parent_thread_run_number=waiter.number, waiting_node_run_position=waiter.current_node_position
     )
     halt(run, thread, ThreadHaltReason(halted_by_parent=reason))
-    if thread.status == LHStatus.HALTED:
+    _leave_all(run, thread)
+
+
+def _leave_all(run: Run, thread: ThreadRun) -> None:
+    if thread.status not in TERMINAL:
         step = run.step(thread)
         node_kind(step.node).leave(step)
+    for child in run.children(thread):
+        _leave_all(run, child)
 
 
 def halt_children(run: Run, thread: ThreadRun) -> None:
     """Halt what a ThreadRun that has failed leaves behind."""
     for child in run.children(thread):
-        halt(run, child, ThreadHaltReason(parent_halted=ParentHalted(parent_thread_id=thread.number)))
+        halt(run, child, _parent_halted(thread))
 
 
 def stop_waiting_for_keys(run: Run) -> None:
     """The WfRun has ended: what its halted ThreadRuns wait for by key is not for them any more."""
     for thread in run.wf_run.thread_runs:
         if thread.status not in TERMINAL:
-            correlation.stop_waiting(run.step(thread))
+            correlation.stop_waiting(run.tx, run.tenant, run.step(thread).node_run)
 
 
 def _runs_beside(child: ThreadRun, reason: ThreadHaltReason) -> bool:
     """Whether a child goes on while its parent is halted for this reason."""
     kind = reason.WhichOneof("reason")
-    if kind == "handling_failure":
-        return child.number == reason.handling_failure.handler_thread_id
-    return kind in _BY_INTERRUPT and child.type == ThreadType.INTERRUPT
+    if child.type == ThreadType.INTERRUPT:
+        return kind in _BY_HANDLER
+    return kind == "handling_failure" and child.number == reason.handling_failure.handler_thread_id
 
 
 def finish_halting(run: Run, thread: ThreadRun) -> bool:
@@ -73,7 +95,7 @@ def finish_halting(run: Run, thread: ThreadRun) -> bool:
     stopped = _stop_node_run(run, thread)
     if thread.status == LHStatus.HALTED or not stopped:
         return False
-    if any(child.status not in _STOPPED and not _all_beside(child, thread) for child in run.children(thread)):
+    if any(child.status not in STOPPED and not _all_beside(child, thread) for child in run.children(thread)):
         return False
     thread.status = LHStatus.HALTED
     return True
@@ -110,13 +132,10 @@ def try_resume(run: Run, thread: ThreadRun) -> bool:
 
 
 def resume(run: Run, thread: ThreadRun) -> None:
-    """Let a ThreadRun go on where it stands."""
+    """Let a ThreadRun go on where it stands; a failure of its NodeRun has been handled by then."""
     thread.status = LHStatus.RUNNING
     step = run.step(thread)
-    failures = step.node_run.failures
-    if failures and not failures[-1].was_properly_handled:
-        thread.status = failure_status(failures[-1].failure_name)
-    elif step.node_run.status in (LHStatus.HALTED, LHStatus.HALTING):
+    if step.node_run.status in (LHStatus.HALTED, LHStatus.HALTING):
         step.edit_node_run().status = LHStatus.RUNNING
         node_kind(step.node).resumed(step)
 
@@ -124,7 +143,7 @@ def resume(run: Run, thread: ThreadRun) -> None:
 def _is_resolved(run: Run, thread: ThreadRun, reason: ThreadHaltReason) -> bool:
     match reason.WhichOneof("reason"):
         case "parent_halted":
-            return _is_free_of(run.thread(reason.parent_halted.parent_thread_id), thread)
+            return _is_free_of(run, run.thread(reason.parent_halted.parent_thread_id), thread)
         case "interrupted":
             return run.thread(reason.interrupted.interrupt_thread_id).status == LHStatus.COMPLETED
         case "handling_failure":
@@ -132,8 +151,10 @@ def _is_resolved(run: Run, thread: ThreadRun, reason: ThreadHaltReason) -> bool:
     return False
 
 
-def _is_free_of(parent: ThreadRun, thread: ThreadRun) -> bool:
+def _is_free_of(run: Run, parent: ThreadRun, thread: ThreadRun) -> bool:
     """Whether the parent no longer holds its child back, since it runs, or is halted for the child's own work only."""
+    if parent.status in FAILED and _is_late_handler(thread):
+        return _is_free_of(run, run.thread(parent.parent_thread_id), parent)
     if parent.status == LHStatus.HALTED and parent.halt_reasons:
         return _all_beside(thread, parent)
     return parent.status in (LHStatus.RUNNING, LHStatus.COMPLETED)

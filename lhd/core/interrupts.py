@@ -2,7 +2,6 @@
 
 from littlehorse.model import (
     ExternalEvent,
-    Failure,
     Interrupted,
     LHStatus,
     PendingInterrupt,
@@ -17,7 +16,6 @@ from lhd.core.failure import NodeFailure
 from lhd.core.ids import external_event_key
 from lhd.core.kinds import TERMINAL
 from lhd.core.run import Run
-from lhd.core.values import EvaluationError
 
 
 def interrupt(run: Run, event: ExternalEvent) -> None:
@@ -39,6 +37,8 @@ def interrupt(run: Run, event: ExternalEvent) -> None:
 
 def start_handlers(run: Run) -> bool:
     """Start the oldest waiting handler of each ThreadRun that has halted. Returns whether there was one."""
+    if run.wf_run.status in TERMINAL:
+        return False
     ready: dict[int, PendingInterrupt] = {}
     for pending in run.wf_run.pending_interrupts:
         if run.thread(pending.interrupted_thread_id).status == LHStatus.HALTED:
@@ -55,16 +55,11 @@ def _start_handler(run: Run, interrupted: ThreadRun, pending: PendingInterrupt) 
     event = run.tx.get(kinds.EXTERNAL_EVENT, external_event_key(run.tenant, pending.external_event_id))
     assert event is not None, "a claimed event stays as long as its WfRun"
     try:
-        inputs = threads.handler_input(run, interrupted, pending.handler_spec_name, event.content)
-        handler = threads.start(run, pending.handler_spec_name, ThreadType.INTERRUPT, interrupted, inputs)
-    except NodeFailure as refused:
-        failures.fail(run.step(interrupted), refused.failure, while_processing=False)
-        return
-    except EvaluationError as error:
-        text = f"the interrupt handler '{pending.handler_spec_name}' cannot start: {error}"
-        failures.fail(
-            run.step(interrupted), Failure(failure_name="VAR_SUB_ERROR", message=text), while_processing=False
+        handler = threads.start_handler(
+            run, pending.handler_spec_name, ThreadType.INTERRUPT, interrupted, event.content
         )
+    except NodeFailure as refused:
+        failures.fail_thread(run.step(interrupted), refused.failure)
         return
     handler.interrupt_trigger_id.CopyFrom(event.id)
     for reason in interrupted.halt_reasons:

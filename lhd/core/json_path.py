@@ -4,6 +4,7 @@ from functools import lru_cache
 from typing import Any
 
 import jsonpath
+from jsonpath.segments import JSONPathRecursiveDescentSegment
 from jsonpath.selectors import IndexSelector, NameSelector
 from littlehorse.model import LHPath
 
@@ -23,6 +24,8 @@ def _compile(path: str) -> jsonpath.JSONPath:
         raise EvaluationError(f"'{path[:200]}' is not a JSONPath") from error
     if not isinstance(compiled, jsonpath.JSONPath):
         raise EvaluationError(f"'{path}' is not one JSONPath")
+    if sum(isinstance(segment, JSONPathRecursiveDescentSegment) for segment in compiled.segments) > 1:
+        raise EvaluationError(f"'{path[:200]}' descends more than once ('..'), which can take for ever")
     return compiled
 
 
@@ -69,9 +72,10 @@ def lh_path_steps(path: LHPath) -> list[str | int]:
 def follow(document: Any, places: list[str | int]) -> Any:
     """What stands at these keys and indexes; None where something is missing. Index -1 is the last item."""
     for place in places:
+        is_inside = isinstance(document, dict if isinstance(place, str) else list)
         try:
-            document = document[place]
-        except (KeyError, IndexError, TypeError):
+            document = document[place] if is_inside else None
+        except (KeyError, IndexError):
             return None
     return document
 

@@ -174,7 +174,9 @@ class DeadLetter:
     content_type: str
 
 
-TERMINAL = frozenset({LHStatus.COMPLETED, LHStatus.ERROR, LHStatus.EXCEPTION})
+FAILED = frozenset({LHStatus.ERROR, LHStatus.EXCEPTION})
+TERMINAL = FAILED | {LHStatus.COMPLETED}
+STOPPED = TERMINAL | {LHStatus.HALTED}
 UNFINISHED = frozenset({TaskStatus.TASK_SCHEDULED, TaskStatus.TASK_RUNNING, TaskStatus.TASK_PENDING})
 USER_TASK_ENDED = frozenset({UserTaskRunStatus.DONE, UserTaskRunStatus.CANCELLED})
 

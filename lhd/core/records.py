@@ -98,6 +98,7 @@ class Memory:
         self._lanes: dict[LaneId, Lane] = {}
         self._passing = passing
         self._passed: list[LaneId] = []
+        self._begun: list[LaneId] = []
         self._points: list[tuple[Kind[Any], Key]] = []
         self.pending: dict[Kind[Any], dict[Key, Any]] = {}
         self.cleared: dict[LaneId, None] = {}
@@ -147,16 +148,19 @@ class Memory:
         self._lanes[kind.lane_of(key)].records.setdefault(kind, {}).setdefault(key, value)
         self._points.append((kind, key))
 
-    def apply(self, writes: dict[Kind[Any], dict[Key, Any]], cleared: dict[LaneId, None]) -> None:
+    def apply(self, tx: "Transaction") -> None:
         """Take over what a command decided."""
-        for lane_id in cleared:
+        for lane_id in tx.begun:
+            self._lanes[lane_id] = Lane(loaded=True, cleared=True)
+            self._begun.append(lane_id)
+        for lane_id in tx.cleared:
             self._lanes[lane_id] = Lane(loaded=True, cleared=True)
             self.cleared[lane_id] = None
             for kind, rows in self.pending.items():
                 if kind.lane == lane_id.name:
                     for key in [key for key in rows if key[: kind.depth] == lane_id.key]:
                         del rows[key]
-        for kind, of_kind in writes.items():
+        for kind, of_kind in tx.writes.items():
             self.pending.setdefault(kind, {}).update(of_kind)
             if kind.write_only:
                 continue
@@ -176,8 +180,9 @@ class Memory:
         assert not self.pending
         assert not self.cleared
         cleared, writes = self._committing
-        for lane_id in cleared:
+        for lane_id in [*cleared, *self._begun]:
             self._lanes[lane_id].cleared = False
+        self._begun.clear()
         for kind, rows in writes.items():
             if kind.is_open is not None:
                 for key, value in rows.items():
@@ -213,13 +218,15 @@ class Transaction:
         """How often the command has gone over a WfRun's threads."""
         self.writes: dict[Kind[Any], dict[Key, Any]] = {}
         self.cleared: dict[LaneId, None] = {}
+        self.begun: dict[LaneId, None] = {}
+        self._empty: set[LaneId] = set()
 
     def lookup(self, kind: Kind[T], key: Key) -> T | None:
         """See :class:`Base`."""
         of_kind = self.writes.get(kind)
         if of_kind is not None and key in of_kind:
             return cast("T | None", of_kind[key])
-        if self.cleared and kind.lane_of(key) in self.cleared:
+        if self._empty and kind.lane_of(key) in self._empty:
             return None
         return self._base.lookup(kind, key)
 
@@ -232,7 +239,7 @@ class Transaction:
 
     def scan(self, kind: Kind[T], lane_key: Key) -> dict[Key, T]:
         """See :class:`Base`."""
-        found = {} if LaneId(kind.lane, lane_key) in self.cleared else self._base.scan(kind, lane_key)
+        found = {} if LaneId(kind.lane, lane_key) in self._empty else self._base.scan(kind, lane_key)
         for key, value in self.writes.get(kind, {}).items():
             if key[: kind.depth] == lane_key:
                 if value is None:
@@ -251,9 +258,20 @@ class Transaction:
 
     def need(self, lanes: list[LaneId]) -> None:
         """Ask for several lanes at once, so that a command over many lanes is run again only once."""
-        missing = [lane for lane in lanes if not self.is_loaded(lane) and lane not in self.cleared]
+        missing = [lane for lane in lanes if not self.is_loaded(lane) and lane not in self._empty]
         if missing:
             raise NotLoaded(missing, [])
+
+    def need_points(self, kind: Kind[Any], keys: list[Key]) -> None:
+        """As :meth:`need`, for records that are not loaded with their lane."""
+        missing = []
+        for key in keys:
+            try:
+                self.lookup(kind, key)
+            except NotLoaded:
+                missing.append((kind, key))
+        if missing:
+            raise NotLoaded([], missing)
 
     def edit(self, kind: Kind[T], key: Key) -> T:
         """A copy of an existing message that this command may change; the change is kept with the command."""
@@ -287,6 +305,12 @@ class Transaction:
                 for key in [key for key in of_kind if key[: kind.depth] == lane_id.key]:
                     del of_kind[key]
         self.cleared[lane_id] = None
+        self._empty.add(lane_id)
+
+    def begin_lane(self, lane_id: LaneId) -> None:
+        """Begin a lane of which the store cannot hold anything, since its name has just been drawn."""
+        self.begun[lane_id] = None
+        self._empty.add(lane_id)
 
     @contextmanager
     def savepoint(self) -> Iterator["Transaction"]:
@@ -296,5 +320,7 @@ class Transaction:
         self.follow_ups += nested.follow_ups
         for lane_id in nested.cleared:
             self.clear(lane_id)
+        for lane_id in nested.begun:
+            self.begin_lane(lane_id)
         for kind, of_kind in nested.writes.items():
             self.writes.setdefault(kind, {}).update(of_kind)

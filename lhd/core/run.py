@@ -1,5 +1,6 @@
 """One WfRun while a command changes it: its ThreadRuns, its NodeRuns, its variables and its timers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,13 @@ from lhd.errors import Code, Rejection
 
 if TYPE_CHECKING:
     from lhd.core.specs.registered import RegisteredSpec
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceRun:
+    """A request: something that a WfRun may wait for has happened elsewhere."""
+
+    wf_run_id: WfRunId
 
 
 class Run:
@@ -75,8 +83,10 @@ class Run:
         return self._specs[version]
 
     def end(self, status: LHStatus) -> None:
-        """The entrypoint thread has ended: so does the WfRun."""
+        """The entrypoint thread has ended: so does the WfRun, and its parent may go on."""
         self.wf_run.status = status
+        if self.id.HasField("parent_wf_run_id"):
+            self.tx.send(AdvanceRun(self.id.parent_wf_run_id))
         self.wf_run.end_time.CopyFrom(timestamp(self.tx.now_ms))
         policy = self.spec_of(self.thread(0)).message.retention_policy
         if policy.HasField("seconds_after_wf_termination"):
@@ -115,6 +125,12 @@ class Run:
             return None
         archived = self.tx.get(kinds.INACTIVE_THREAD_RUN, (*self.key, number))
         return None if archived is None else archived.thread_run
+
+    def load_threads(self, numbers: Iterable[int]) -> None:
+        """Ask for all of these ThreadRuns that are archived at once, so that the command is run again only once."""
+        present = {thread.number for thread in self.wf_run.thread_runs}
+        wanted = {number for number in numbers if 0 <= number <= self.wf_run.greatest_threadrun_number} - present
+        self.tx.need_points(kinds.INACTIVE_THREAD_RUN, [(*self.key, number) for number in sorted(wanted)])
 
     def children(self, thread: ThreadRun) -> list[ThreadRun]:
         """The ThreadRuns of any type that this one started; those that are archived have COMPLETED and are left out."""

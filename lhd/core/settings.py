@@ -13,6 +13,7 @@ class Settings:
 
     record_bytes_max: int = 1_047_000
     passes_max: int = 512
+    command_passes_max: int = 4096
     threads_max: int = 65
     dedupe_ms: int = 14 * 86_400_000
     dead_letter_bytes_max: int = 262_144

@@ -130,6 +130,8 @@ def finish_attempt(tx: Transaction, tenant: str, task_run: TaskRun, report: Repo
     if report.HasField("log_output") and _is_sound(report.log_output):
         attempt.log_output.CopyFrom(report.log_output)
     _store_result(tx, tenant, task_run, report)
+    if task_run.ByteSize() > tx.settings.record_bytes_max:
+        _drop_result(task_run, attempt)
     if task_run.status in _RETRIED and len(task_run.attempts) < task_run.total_attempts:
         _retry(tx, tenant, task_run)
 
@@ -150,6 +152,15 @@ def _store_result(tx: Transaction, tenant: str, task_run: TaskRun, report: Repor
     except EvaluationError as error:
         attempt.status = task_run.status = TaskStatus.TASK_OUTPUT_SERDE_ERROR
         attempt.error.CopyFrom(LHTaskError(type=LHErrorType.VAR_SUB_ERROR, message=f"the output: {error}"))
+
+
+def _drop_result(task_run: TaskRun, attempt: TaskAttempt) -> None:
+    """The report fits a record, but not together with what the TaskRun holds already (execution.md 5.6)."""
+    for field in ("output", "exception", "log_output"):
+        attempt.ClearField(field)
+    attempt.status = task_run.status = TaskStatus.TASK_OUTPUT_SERDE_ERROR
+    text = "RESOURCE_EXHAUSTED: the TaskRun would be larger than a record may be"
+    attempt.error.CopyFrom(LHTaskError(type=LHErrorType.TASK_ERROR, message=text))
 
 
 def _is_sound(value: VariableValue) -> bool:

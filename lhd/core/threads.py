@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from littlehorse.model import (
     ArchivedThreadRunInfo,
     EntrypointRun,
+    Failure,
     InactiveThreadRun,
     InactiveThreadRunId,
     LHStatus,
@@ -31,7 +32,9 @@ _PRESSURE = 0.9
 Inputs = Mapping[str, VariableValue]
 
 
-def accept_inputs(thread_spec: ThreadSpec, given: Inputs, structs: StructDefs) -> dict[str, VariableValue]:
+def accept_inputs(
+    thread_spec: ThreadSpec, given: Inputs, structs: StructDefs, bytes_max: int
+) -> dict[str, VariableValue]:
     """The start values as they are stored; raises EvaluationError where they are not what the ThreadSpec asks for."""
     declared = {definition.var_def.name: definition for definition in thread_spec.variable_defs}
     for name in sorted(given.keys() - declared.keys()):
@@ -46,6 +49,8 @@ def accept_inputs(thread_spec: ThreadSpec, given: Inputs, structs: StructDefs) -
             raise EvaluationError(f"the variable '{name}' is inherited and cannot be given")
         try:
             accepted[name] = accept(given[name], definition.var_def.type_def, structs)
+            if accepted[name].ByteSize() > bytes_max:
+                raise EvaluationError(f"the value has {accepted[name].ByteSize()} bytes, a record holds {bytes_max}")
         except EvaluationError as error:
             raise EvaluationError(f"the variable '{name}': {error}") from error
     return accepted
@@ -57,7 +62,8 @@ def start(run: Run, spec_name: str, thread_type: ThreadType, parent: ThreadRun, 
     Raises EvaluationError for inputs that do not fit and NodeFailure where the WfRun has too many ThreadRuns.
     """
     require_room(run, 1)
-    inputs = accept_inputs(run.spec_of(parent).thread_spec(spec_name), given, StoredStructDefs(run.tx, run.tenant))
+    structs, limit = StoredStructDefs(run.tx, run.tenant), run.tx.settings.record_bytes_max
+    inputs = accept_inputs(run.spec_of(parent).thread_spec(spec_name), given, structs, limit)
     return begin(run, spec_name, thread_type, parent, inputs)
 
 
@@ -87,9 +93,29 @@ def begin(run: Run, spec_name: str, thread_type: ThreadType, parent: ThreadRun |
     return thread
 
 
-def handler_input(run: Run, parent: ThreadRun, spec_name: str, content: VariableValue) -> dict[str, VariableValue]:
-    """What a handler's ThreadSpec gets: ``INPUT``, if it declares it."""
+def start_handler(
+    run: Run,
+    spec_name: str,
+    thread_type: ThreadType,
+    parent: ThreadRun,
+    content: VariableValue,
+    misfit: str = "VAR_SUB_ERROR",
+) -> ThreadRun:
+    """Start a handler, with ``INPUT`` if it declares that. Raises NodeFailure: ``misfit`` for a misfit."""
+    try:
+        return start(run, spec_name, thread_type, parent, given_input(run, parent, spec_name, content))
+    except EvaluationError as error:
+        raise NodeFailure(misfit, f"the handler '{spec_name}' cannot start: {error}") from error
+
+
+def given_input(run: Run, parent: ThreadRun, spec_name: str, content: VariableValue) -> dict[str, VariableValue]:
+    """The start value of ``INPUT``, for a ThreadSpec that declares it."""
     return {INPUT: content} if INPUT in run.spec_of(parent).variables(spec_name) else {}
+
+
+def content_of(failure: Failure) -> VariableValue:
+    """What a handler of the failure gets; NULL where it has none."""
+    return failure.content if failure.HasField("content") else NULL
 
 
 def require_room(run: Run, threads: int) -> None:

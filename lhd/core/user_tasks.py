@@ -1,6 +1,7 @@
 """UserTaskRuns: assigning one to a person or a group, its log of events, its end (execution.md 7.6, api.md 10)."""
 
 from littlehorse.model import (
+    LHStatus,
     Node,
     UserTaskEvent,
     UserTaskNode,
@@ -9,6 +10,7 @@ from littlehorse.model import (
     UserTaskRunStatus,
     UTActionTrigger,
     VariableType,
+    VariableValue,
 )
 
 from lhd.core import kinds
@@ -19,7 +21,7 @@ from lhd.core.ids import run_key, timestamp
 from lhd.core.kinds import TimerAction
 from lhd.core.records import Key, Transaction
 from lhd.core.run import Run, Step
-from lhd.core.values import EvaluationError, is_null, kind_name, type_of
+from lhd.core.values import EvaluationError, from_python, is_null, kind_name, to_json, type_of
 
 
 def user_task_run_key(tenant: str, user_task_run_id: UserTaskRunId) -> Key:
@@ -33,13 +35,14 @@ def guid_of(step: Step) -> str:
 
 
 def step_of(tx: Transaction, tenant: str, user_task_run: UserTaskRun) -> Step | None:
-    """The NodeRun that waits for the UserTaskRun; None where its ThreadRun has moved on."""
+    """The NodeRun that waits for the UserTaskRun; None where it does no more."""
     node_run_id = user_task_run.node_run_id
     run = Run(tx, tenant, node_run_id.wf_run_id)
     thread = run.find_thread(node_run_id.thread_run_number)
     if thread is None or thread.current_node_position != node_run_id.position:
         return None
-    return run.step(thread)
+    step = run.step(thread)
+    return step if step.node_run.status == LHStatus.RUNNING else None
 
 
 def log(tx: Transaction, user_task_run: UserTaskRun) -> UserTaskEvent:
@@ -113,6 +116,11 @@ def call_off_actions(step: Step) -> None:
 
 def _target(step: Step, action: int, epoch: int) -> tuple[int, int, int, int]:
     return step.thread.number, step.position, action, epoch
+
+
+def output_of(user_task_run: UserTaskRun) -> VariableValue:
+    """The output of the node: its results by name. Raises EvaluationError."""
+    return from_python({name: to_json(value) for name, value in sorted(user_task_run.results.items())})
 
 
 def cancellation(step: Step, node: Node) -> NodeFailure:

@@ -181,8 +181,10 @@ def require_sound(value: VariableValue, depth: int = 0) -> None:
         case "wf_run_id":
             with computing():
                 require_shallow(value.wf_run_id)
-        case "json_obj" | "json_arr" | "utc_timestamp":
-            to_json(value)
+        case "json_obj" | "json_arr":
+            _json_text(to_json(value))
+        case "utc_timestamp":
+            text_of(value)
         case "array" | "map" | "struct":
             for part in parts_of(value):
                 require_sound(part, depth + 1)

@@ -200,7 +200,7 @@ WRONG = [
     ("sources = 5\n", "sources"),
     ("[sources]\ntrusted = 5\n", "sources.trusted"),
     (SOURCE.replace('"/hooks/trusted"', '"hooks"'), "sources.trusted.path"),
-    (SOURCE + 'tenant = "other"\n', "sources.trusted.tenant"),
+    (SOURCE + 'tenant = "1st"\n', "sources.trusted.tenant"),
     (SOURCE + "body_timeout_s = nan\n", "sources.trusted.body_timeout_s"),
     (SOURCE + ROUTE.replace('"body.key"', "5"), "sources.trusted.routes[0].key"),
     (SOURCE + ROUTE.replace('"body.key"', '"body."'), "sources.trusted.routes[0].key"),

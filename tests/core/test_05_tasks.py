@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from littlehorse.model import (
+    DeleteTaskDefRequest,
     ExponentialBackoffRetryPolicy,
     LHErrorType,
     LHStatus,
@@ -14,6 +15,7 @@ from littlehorse.model import (
     ReportTaskRun,
     ScheduledTask,
     TaskAttempt,
+    TaskDefId,
     TaskRun,
     TaskRunId,
     TaskStatus,
@@ -27,7 +29,6 @@ from littlehorse.model import (
 from littlehorse.utils import to_variable_value
 from littlehorse.workflow import WorkflowThread
 
-from lhd.core import kinds
 from lhd.core.commands.timers import TimerDue
 from lhd.core.kinds import TimerAction
 from lhd.core.settings import Settings
@@ -46,7 +47,7 @@ from tests.core.shapes import (
     thread,
     wf_run,
 )
-from tests.core.world import TENANT, World
+from tests.core.world import World
 
 BACKOFF = ExponentialBackoffRetryPolicy(base_interval_ms=1000, multiplier=2.0, max_delay_ms=3000)
 
@@ -189,7 +190,7 @@ class TestArrival:
 
     def test_task_def_deleted_meanwhile_is_task_error(self, world: World) -> None:
         put(world, one_task)
-        world.memory.apply({kinds.TASK_DEF: {(TENANT, "t"): None}}, {})
+        world.submit(DeleteTaskDefRequest(id=TaskDefId(name="t")))
         assert world.run("wf").status == ERROR
         assert failure(world, 1).failure_name == "TASK_ERROR"
 

@@ -35,6 +35,7 @@ from lhd.core import kinds
 from lhd.core.commands import Command, decide
 from lhd.core.commands.tasks import ClaimTask
 from lhd.core.commands.timers import TimerDue
+from lhd.core.ids import parse_wf_run_id
 from lhd.core.kinds import QueuedTask, Timer
 from lhd.core.records import CommandTime, Key, Kind, Memory, NotLoaded, Transaction
 from lhd.core.settings import Settings
@@ -74,7 +75,7 @@ class World:
                 for kind, key in missing.points:
                     self.memory.fill_point(kind, key, None)
                 continue
-            self.memory.apply(tx.writes, tx.cleared)
+            self.memory.apply(tx)
             self._take_effects()
             for follow_up in tx.follow_ups:
                 self.submit(follow_up, command_ms=command_ms)
@@ -159,7 +160,7 @@ class World:
     def claim(self, worker: str = "w") -> ScheduledTask | None:
         """Let a worker take the oldest queued task; None where nothing is queued."""
         for queued in self.queue.values():
-            task_run_id = TaskRunId(wf_run_id=WfRunId(id=queued.run), task_guid=queued.task_guid)
+            task_run_id = TaskRunId(wf_run_id=parse_wf_run_id(queued.run), task_guid=queued.task_guid)
             reply: ScheduledTask | None = self.submit(ClaimTask(task_run_id, worker, None))
             return reply
         return None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.message import Message
 from littlehorse.model import (
     AssignUserTaskRunRequest,
     CancelUserTaskRunRequest,
@@ -58,10 +59,11 @@ from lhd.core.commands import (
     wf_runs,
 )
 from lhd.core.commands.deliveries import Deliver
-from lhd.core.correlation import AdvanceRun
 from lhd.core.ids import printed
 from lhd.core.kinds import run_lane
 from lhd.core.records import LaneId, Transaction
+from lhd.core.run import AdvanceRun
+from lhd.errors import Code, Rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,4 +176,17 @@ def decide(tx: Transaction, command: Command) -> Any:
     Raises Rejection for a refused request and NotLoaded where the overlay lacks records; either way, and after any
     other exception, the overlay must be dropped.
     """
-    return HANDLERS[type(command.request)](tx, command.tenant, command.request)
+    reply = HANDLERS[type(command.request)](tx, command.tenant, command.request)
+    if isinstance(command.request, Message) and not isinstance(command.request, ReportTaskRun):
+        _require_sizes(tx)
+    return reply
+
+
+def _require_sizes(tx: Transaction) -> None:
+    """Refuse a request that would make a record too large. What reports and timers do is bounded where they do it."""
+    limit = tx.settings.record_bytes_max
+    for kind, records in tx.writes.items():
+        for value in records.values():
+            if isinstance(value, Message) and value.ByteSize() > limit:
+                text = f"a {kind.name} would have {value.ByteSize()} bytes, a record holds {limit}"
+                raise Rejection(Code.RESOURCE_EXHAUSTED, text)

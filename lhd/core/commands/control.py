@@ -18,6 +18,7 @@ from littlehorse.model import (
 from lhd.core import halting, kinds
 from lhd.core.advance import activate, advance, choose_edge
 from lhd.core.ids import node_run_key, printed, run_key
+from lhd.core.kinds import FAILED, TERMINAL
 from lhd.core.records import Transaction
 from lhd.core.run import Run
 from lhd.core.values import EvaluationError
@@ -108,8 +109,10 @@ def _restart(run: Run, thread: ThreadRun, *, skip: bool) -> None:
         except EvaluationError as error:
             raise _refused(run, f"no edge leads on from '{node_name}': {error}") from error
     for child in run.children(thread):
-        if child.type != ThreadType.CHILD and child.status in (LHStatus.ERROR, LHStatus.EXCEPTION):
+        if child.type != ThreadType.CHILD and child.status in FAILED:
             step.forgive(child.number)
+        elif child.type != ThreadType.CHILD and child.status not in TERMINAL:
+            halting.halt_for_good(run, child, thread)
     thread.status = LHStatus.RUNNING
     thread.ClearField("end_time")
     thread.ClearField("error_message")

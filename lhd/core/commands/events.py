@@ -22,14 +22,14 @@ from lhd.core.ids import external_event_key, require_wf_run_id, run_key, timesta
 from lhd.core.interrupts import interrupt
 from lhd.core.kinds import TERMINAL, OnSameKey, Outcome
 from lhd.core.records import Transaction
-from lhd.core.run import Run
+from lhd.core.run import AdvanceRun, Run
 from lhd.core.values import EvaluationError
 from lhd.errors import Code, Rejection, invalid_argument
 
 KEY_BYTES_MAX = 1024
 
 
-def advance_after(tx: Transaction, tenant: str, request: correlation.AdvanceRun) -> None:
+def advance_after(tx: Transaction, tenant: str, request: AdvanceRun) -> None:
     """See :func:`advance_run`."""
     advance_run(tx, tenant, request.wf_run_id)
 

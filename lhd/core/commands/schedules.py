@@ -84,7 +84,7 @@ def _next_ms(tx: Transaction, expression: str, after_ms: int) -> int:
 
 
 def schedule_due(tx: Transaction, tenant: str, timer: Timer) -> None:
-    """Start a WfRun and arm the next firing. One that is refused is dropped; of those missed in a stop one is made up."""
+    """Start a WfRun and arm the next firing. A refused one is dropped; of those missed in a stop one is made up."""
     name, created_ms = str(timer.target[0]), timer.target[1]
     schedule = tx.get(kinds.SCHEDULED_WF_RUN, (tenant, name))
     if schedule is None or milliseconds(schedule.scheduled.created_at) != created_ms:

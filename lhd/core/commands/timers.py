@@ -31,6 +31,7 @@ def _external_event_timeout(tx: Transaction, tenant: str, timer: Timer) -> None:
     node_run = _waiting(tx, tenant, timer)
     if node_run is not None:
         node_run.external_event.timed_out = True
+        correlation.stop_waiting(tx, tenant, node_run)
         advance_run(tx, tenant, _wf_run_id(timer))
 
 

@@ -75,6 +75,10 @@ def complete_user_task_run(tx: Transaction, tenant: str, request: CompleteUserTa
         user_tasks.assign(tx, user_task_run, request.user_id, group)
     for name, value in request.results.items():
         user_task_run.results[name].CopyFrom(value)
+    try:
+        user_tasks.output_of(user_task_run)
+    except EvaluationError as error:
+        raise invalid_argument(f"the results, with those that were saved before: {error}") from error
     user_task_run.status = UserTaskRunStatus.DONE
     user_tasks.log(tx, user_task_run).completed.SetInParent()
     advance_run(tx, tenant, user_task_run.id.wf_run_id)
@@ -258,6 +262,5 @@ def _reassign(step: Step, action: UTActionTrigger, user_task_run: UserTaskRun) -
 
 
 def _fail(step: Step, failure: Failure) -> None:
-    user_tasks.call_off_actions(step)
     failures.fail(step, failure, while_processing=True)
     advance(step.run)

@@ -3,11 +3,12 @@
 from google.protobuf.empty_pb2 import Empty
 from littlehorse.model import DeleteWfRunRequest, RunWfRequest, WfRun, WfRunId, WfSpec
 
-from lhd.core import events, kinds, wf_runs
+from lhd.core import correlation, events, kinds, wf_runs
 from lhd.core.advance import advance
 from lhd.core.ids import is_lh_name, printed, require_wf_run_id, run_key
 from lhd.core.kinds import Outcome, run_lane
 from lhd.core.records import Transaction
+from lhd.core.run import AdvanceRun
 from lhd.core.specs import versions
 from lhd.core.values import EvaluationError
 from lhd.errors import Code, Rejection, invalid_argument
@@ -26,11 +27,12 @@ def run_wf(tx: Transaction, tenant: str, request: RunWfRequest) -> WfRun:
     if request.HasField("parent_wf_run_id"):
         wf_run_id.parent_wf_run_id.CopyFrom(require_wf_run_id(request.parent_wf_run_id))
         require_wf_run_id(wf_run_id)
-    if tx.get(kinds.WF_RUN, run_key(tenant, wf_run_id)) is not None:
+    if request.HasField("id") and tx.get(kinds.WF_RUN, run_key(tenant, wf_run_id)) is not None:
         raise Rejection(Code.ALREADY_EXISTS, f"WfRun with id {printed(wf_run_id)} already exists!")
     _check_parent(tx, tenant, spec.message, request)
     try:
-        run = wf_runs.create(tx, tenant, spec, wf_run_id, dict(request.variables))
+        is_new = not request.HasField("id")
+        run = wf_runs.create(tx, tenant, spec, wf_run_id, dict(request.variables), is_new=is_new)
     except EvaluationError as error:
         raise invalid_argument(f"WfSpec '{request.wf_spec_name}': {error}") from error
     advance(run)
@@ -67,9 +69,8 @@ def delete_run(tx: Transaction, tenant: str, wf_run_id: WfRunId) -> None:
     key = run_key(tenant, wf_run_id)
     for event_key in tx.scan(kinds.EXTERNAL_EVENT_ORIGIN, key):
         events.settle_origin(tx, (event_key[0], event_key[1], event_key[2], event_key[3]), Outcome.DELETED)
-    for node_run_key, node_run in tx.scan(kinds.NODE_RUN, key).items():
-        waiting = node_run.external_event
-        if waiting.HasField("correlation_key"):
-            marker = (tenant, waiting.external_event_def_id.name, waiting.correlation_key, *node_run_key[1:])
-            tx.delete(kinds.MARKER, marker)
+    for node_run in tx.all(kinds.NODE_RUN, *key):
+        correlation.stop_waiting(tx, tenant, node_run)
     tx.clear(run_lane(*key))
+    if wf_run_id.HasField("parent_wf_run_id"):
+        tx.send(AdvanceRun(wf_run_id.parent_wf_run_id))

@@ -1,18 +1,15 @@
 """EXIT nodes: the ThreadRun ends, with an output or with a failure of its own (execution.md 1.9, 6.6, 7.2)."""
 
-from littlehorse.model import ExitRun, LHStatus, Node, NodeRun, VariableValue
+from littlehorse.model import ExitRun, Node, NodeRun, VariableValue
 
 from lhd.core.expressions import evaluate
 from lhd.core.failure import NodeFailure, is_exception_name
-from lhd.core.kinds import TERMINAL
+from lhd.core.kinds import FAILED, STOPPED
 from lhd.core.nodes.kind import Done, NodeKind
 from lhd.core.run import Step
 from lhd.core.specs.context import TypeContext
 from lhd.core.specs.types import Known, Shape
 from lhd.core.values import EvaluationError
-
-_FAILED = (LHStatus.ERROR, LHStatus.EXCEPTION)
-_STOPPED = TERMINAL | {LHStatus.HALTED}
 
 
 class Exit(NodeKind):
@@ -46,9 +43,9 @@ class Exit(NodeKind):
         if exit_node.HasField("failure_def"):
             raise self._failure(step)
         children = step.run.children(step.thread)
-        if any(child.status not in _STOPPED for child in children):
+        if any(child.status not in STOPPED for child in children):
             return None
-        failed = [child.number for child in children if child.status in _FAILED]
+        failed = [child.number for child in children if child.status in FAILED]
         unhandled = [number for number in failed if number not in step.thread.handled_failed_children]
         if unhandled:
             raise NodeFailure("CHILD_FAILURE", f"threads that failed: {', '.join(map(str, unhandled))}")
@@ -56,6 +53,8 @@ class Exit(NodeKind):
             try:
                 output = evaluate(exit_node.return_content, step)
                 step.require_size(output)
+                if step.run.wf_run.ByteSize() + output.ByteSize() > step.tx.settings.record_bytes_max:
+                    raise EvaluationError("the WfRun's record has no room for it beside the outputs of other threads")
             except EvaluationError as error:
                 raise NodeFailure("VAR_ERROR", f"the return value: {error}") from error
             step.thread.output.CopyFrom(output)

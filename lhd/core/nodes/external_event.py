@@ -67,4 +67,4 @@ class ExternalEventKind(NodeKind):
         """See NodeKind."""
         if step.node.external_event.HasField("timeout_seconds"):
             step.run.disarm(TimerAction.EXTERNAL_EVENT_TIMEOUT, step.thread.number, step.position)
-        correlation.stop_waiting(step)
+        correlation.stop_waiting(step.tx, step.run.tenant, step.node_run)

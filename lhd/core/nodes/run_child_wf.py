@@ -52,9 +52,12 @@ class RunChildWf(NodeKind):
         try:
             require_shallow(child_id)
             inputs = evaluate_all(child.inputs, step)
-            if step.tx.get(kinds.WF_RUN, run_key(step.run.tenant, child_id)) is not None:
+            if sum(value.ByteSize() for value in inputs.values()) > step.tx.settings.record_bytes_max:
+                raise EvaluationError("the inputs are together larger than a record may be")
+            is_new = not child.HasField("child_id")
+            if not is_new and step.tx.get(kinds.WF_RUN, run_key(step.run.tenant, child_id)) is not None:
                 raise EvaluationError(f"there is a child WfRun '{child_id.id}' already")
-            started = wf_runs.create(step.tx, step.run.tenant, spec, child_id, inputs, step.node_run_id)
+            started = wf_runs.create(step.tx, step.run.tenant, spec, child_id, inputs, step.node_run_id, is_new=is_new)
         except EvaluationError as error:
             raise NodeFailure("VAR_SUB_ERROR", f"the WfSpec '{spec.message.id.name}': {error}") from error
         except ValueError as error:

@@ -48,7 +48,7 @@ class StartMultipleThreads(NodeKind):
     def _start(self, step: Step, item: VariableValue) -> int:
         node = step.node.start_multiple_threads
         inputs = evaluate_all(node.variables, step)
-        inputs |= threads.handler_input(step.run, step.thread, node.thread_spec_name, item)
+        inputs |= threads.given_input(step.run, step.thread, node.thread_spec_name, item)
         return threads.start(step.run, node.thread_spec_name, ThreadType.CHILD, step.thread, inputs).number
 
     def progress(self, step: Step) -> Done:

@@ -168,4 +168,6 @@ def task_inputs(step: Step, task: TaskNode, definition: TaskDef) -> list[VarName
         except EvaluationError as error:
             raise EvaluationError(f"input '{variable.name}': {error}") from error
         inputs.append(VarNameAndVal(var_name=variable.name, value=value, masked=variable.type_def.masked))
+    if sum(one.ByteSize() for one in inputs) > step.tx.settings.record_bytes_max:
+        raise EvaluationError("the inputs are together larger than a record may be")
     return inputs

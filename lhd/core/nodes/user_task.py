@@ -22,7 +22,7 @@ from lhd.core.records import Transaction
 from lhd.core.run import Step
 from lhd.core.specs.context import TypeContext
 from lhd.core.specs.types import Known
-from lhd.core.values import EvaluationError, from_python, to_json
+from lhd.core.values import EvaluationError
 
 
 class UserTask(NodeKind):
@@ -105,21 +105,25 @@ class UserTask(NodeKind):
         assert user_task_run is not None
         match user_task_run.status:
             case UserTaskRunStatus.DONE:
-                return Done(from_python({name: to_json(value) for name, value in user_task_run.results.items()}))
+                return Done(user_tasks.output_of(user_task_run))
             case UserTaskRunStatus.CANCELLED:
                 raise user_tasks.cancellation(step, step.node)
         return None
 
     def halted(self, step: Step) -> None:
         """Nobody is to do what its ThreadRun does not wait for: the UserTaskRun is cancelled."""
-        key = (*step.run.key, user_tasks.guid_of(step))
-        found = step.tx.get(kinds.USER_TASK_RUN, key)
-        if found is not None and found.status not in USER_TASK_ENDED:
-            user_tasks.cancel(step.tx, step.tx.edit(kinds.USER_TASK_RUN, key), "the thread was halted")
+        self._cancel(step, "the thread was halted")
 
     def leave(self, step: Step) -> None:
         """See NodeKind."""
         user_tasks.call_off_actions(step)
+        self._cancel(step, "the node has failed")
+
+    def _cancel(self, step: Step, why: str) -> None:
+        key = (*step.run.key, user_tasks.guid_of(step))
+        found = step.tx.get(kinds.USER_TASK_RUN, key)
+        if found is not None and found.status not in USER_TASK_ENDED:
+            user_tasks.cancel(step.tx, step.tx.edit(kinds.USER_TASK_RUN, key), why)
 
 
 def find_user_task_def(tx: Transaction, tenant: str, name: str, version: int | None) -> UserTaskDef | None:

@@ -4,7 +4,7 @@ from littlehorse.model import LHStatus, Node, NodeRun, VariableType, WfRun
 
 from lhd.core import kinds
 from lhd.core.failure import NodeFailure
-from lhd.core.ids import run_key
+from lhd.core.ids import printed, run_key
 from lhd.core.nodes.kind import Done, NodeKind, require
 from lhd.core.run import Run, Step
 from lhd.core.specs import versions
@@ -44,6 +44,8 @@ class WaitForChildWf(NodeKind):
         """Let the child know who waits for it."""
         waiting = step.node.wait_for_child_wf
         value = require(step, waiting.child_wf_run_id, VariableType.WF_RUN_ID, "VAR_SUB_ERROR", "the child WfRun")
+        if value.wf_run_id.parent_wf_run_id != step.run.id:
+            raise NodeFailure("VAR_SUB_ERROR", f"'{printed(value.wf_run_id)}' is no child of this WfRun")
         node_run.wait_for_child_wf.child_wf_run_id.CopyFrom(value.wf_run_id)
         key = run_key(step.run.tenant, value.wf_run_id)
         if step.tx.get(kinds.WF_RUN, key) is not None:

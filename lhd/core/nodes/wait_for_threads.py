@@ -16,6 +16,7 @@ from lhd.core import threads
 from lhd.core.casting import cast
 from lhd.core.expressions import evaluate
 from lhd.core.failure import NodeFailure, catches, failure_status
+from lhd.core.kinds import FAILED
 from lhd.core.nodes.kind import Done, NodeKind
 from lhd.core.run import Step
 from lhd.core.specs.context import TypeContext
@@ -25,7 +26,6 @@ _IN_PROGRESS = WaitForThreadsRun.THREAD_IN_PROGRESS
 _HANDLING = WaitForThreadsRun.THREAD_HANDLING_FAILURE
 _DONE = WaitForThreadsRun.THREAD_COMPLETED_OR_FAILURE_HANDLED
 _UNSUCCESSFUL = WaitForThreadsRun.THREAD_UNSUCCESSFUL
-_FAILED = (LHStatus.ERROR, LHStatus.EXCEPTION)
 
 Entry = WaitForThreadsRun.WaitForThread
 
@@ -50,13 +50,15 @@ class WaitForThreads(NodeKind):
         """See NodeKind."""
         node_run.wait_for_threads.SetInParent()
         try:
-            for number in _numbers(step):
-                thread = _waitable(step, number)
-                node_run.wait_for_threads.threads.add(
-                    thread_run_number=number, thread_status=thread.status, waiting_status=_IN_PROGRESS
-                )
+            numbers = _numbers(step)
+            step.run.load_threads(numbers)
+            threads_to_wait_for = [_waitable(step, number) for number in numbers]
         except EvaluationError as error:
             raise NodeFailure("VAR_SUB_ERROR", f"the threads to wait for: {error}") from error
+        for thread in threads_to_wait_for:
+            node_run.wait_for_threads.threads.add(
+                thread_run_number=thread.number, thread_status=thread.status, waiting_status=_IN_PROGRESS
+            )
 
     def progress(self, step: Step) -> Done | None:
         """Look at each thread again; the strategy then says whether that is enough."""
@@ -77,7 +79,7 @@ class WaitForThreads(NodeKind):
     def _forgive(self, step: Step) -> None:
         """What has failed so far was expected by the strategy: the EXIT node does not mind it."""
         for entry in step.node_run.wait_for_threads.threads:
-            if entry.thread_status in _FAILED:
+            if entry.thread_status in FAILED:
                 step.forgive(entry.thread_run_number)
 
     def abandons(self, step: Step) -> list[int]:
@@ -139,11 +141,13 @@ def _waitable(step: Step, number: int) -> ThreadRun:
 def _refresh(step: Step, index: int) -> None:
     """Let one entry say how its thread, or the handler of its failure, is getting on."""
     entry = step.node_run.wait_for_threads.threads[index]
+    if entry.waiting_status in (_DONE, _UNSUCCESSFUL):
+        return
     thread = step.run.thread(entry.thread_run_number)
     status, handler = entry.waiting_status, None
     if status == _IN_PROGRESS and thread.status == LHStatus.COMPLETED:
         status = _DONE
-    elif status == _IN_PROGRESS and thread.status in _FAILED:
+    elif status == _IN_PROGRESS and thread.status in FAILED:
         handler = _start_handler(step, thread)
         status = _UNSUCCESSFUL if handler is None else _HANDLING
     elif status == _HANDLING:
@@ -160,7 +164,7 @@ def _handled(step: Step, entry: Entry) -> WaitForThreadsRun.WaitingThreadStatus:
     if handler.status == LHStatus.COMPLETED:
         step.forgive(entry.thread_run_number)
         return _DONE
-    return _UNSUCCESSFUL if handler.status in _FAILED else _HANDLING
+    return _UNSUCCESSFUL if handler.status in FAILED else _HANDLING
 
 
 def _start_handler(step: Step, thread: ThreadRun) -> ThreadRun | None:
@@ -169,13 +173,10 @@ def _start_handler(step: Step, thread: ThreadRun) -> ThreadRun | None:
     handler = next((one for one in handlers if failure is not None and catches(one, failure.failure_name)), None)
     if handler is None or failure is None:
         return None
-    content = failure.content if failure.HasField("content") else VariableValue()
-    inputs = threads.handler_input(step.run, thread, handler.handler_spec_name, content)
-    try:
-        return threads.start(step.run, handler.handler_spec_name, ThreadType.FAILURE_HANDLER, thread, inputs)
-    except EvaluationError as error:
-        text = f"the handler '{handler.handler_spec_name}' of thread {thread.number} cannot start: {error}"
-        raise NodeFailure("CHILD_FAILURE", text) from error
+    content = threads.content_of(failure)
+    return threads.start_handler(
+        step.run, handler.handler_spec_name, ThreadType.FAILURE_HANDLER, thread, content, misfit="CHILD_FAILURE"
+    )
 
 
 def _child_failure(step: Step, entry: Entry) -> NodeFailure:

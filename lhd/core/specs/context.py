@@ -77,7 +77,8 @@ class TypeContext:
 
     def variable_type(self, name: str) -> Known:
         """The declared type of a variable of any thread."""
-        declared = self._variables.get(name)
+        own = (variable.var_def for variable in self.thread_spec.variable_defs)
+        declared = next((var.type_def for var in own if var.name == name), self._variables.get(name))
         if declared is None:
             raise self.refuse(f"no thread declares the variable '{name}'")
         return type_of_definition(declared)

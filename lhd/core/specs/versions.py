@@ -9,6 +9,7 @@ from littlehorse.model import (
 )
 
 from lhd.core import kinds
+from lhd.core.indexing import INPUT
 from lhd.core.records import Transaction
 from lhd.core.specs.registered import RegisteredSpec
 from lhd.core.specs.types import Known
@@ -42,7 +43,7 @@ def number(
     frozen_before = {} if latest is None else {var.var_def.name: var for var in latest.frozen_variables}
     _check_frozen(candidate, frozen_before)
     declared = {var.var_def.name for var in _all_variables(candidate)}
-    frozen = {var.var_def.name: var for var in _public(candidate) + _required(candidate)}
+    frozen = {var.var_def.name: var for var in _public(candidate) + _required(candidate) if var.var_def.name != INPUT}
     frozen |= {name: var for name, var in frozen_before.items() if name not in declared}
     candidate.frozen_variables.extend(frozen[name] for name in sorted(frozen))
     if latest is None:
