@@ -29,6 +29,7 @@ from lhd.core.records import CommandTime, Key, Kind, LaneId, Memory, NotLoaded, 
 from lhd.core.settings import Settings
 from lhd.directory import CLUSTER_LANE, Directory
 from lhd.errors import Code, Rejection
+from lhd.measuring import Measuring
 from lhd.metrics import BATCH_COMMANDS, COMMANDS, COMMIT_SECONDS
 from lhd.quotas import Quotas
 from lhd.store import Store
@@ -129,7 +130,8 @@ class Engine:
         self.settings = settings or Settings()
         self.queues = TaskQueues()
         self.directory = Directory()
-        self.quotas = Quotas(self.directory, self.now_ms)
+        self.measuring = Measuring()
+        self.quotas = Quotas(self.directory, self.now_ms, self.measuring)
         self.committed: Waiters[tuple[Kind[Any], Key]] = Waiters()
         """Woken with a kind and the beginning of a key, as long as :data:`_WATCHED` says, when one is written."""
         self._limits = limits or Limits()
@@ -302,6 +304,7 @@ class Engine:
         except Exception:  # noqa: BLE001 - the one place where a bug in the core is contained
             return self._bug(work.command), []
         self._memory.apply(tx)
+        self.measuring.add(tx.samples)
         for queued in tx.writes.get(kinds.QUEUED_TASK, {}).values():
             if queued is not None:
                 self.queues.offer(queued)
@@ -360,7 +363,7 @@ class Engine:
         cleared, writes = self._memory.take_pending()
         if cleared or writes:
             with COMMIT_SECONDS.time():
-                await self.store.commit(cleared, writes)
+                await self.store.commit(cleared, writes, self.measuring.take())
             BATCH_COMMANDS.observe(commands)
             await self.store.limit_wal(self._limits.wal_bytes_max)
         self._arm(cleared, writes)

@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lhd.core.measures import Metric, Sample, Subject
 from lhd.directory import Directory
+from lhd.measuring import Measuring
 
 WINDOW_MS = 500
 _DEBT_WINDOWS_MAX = 60
@@ -31,8 +33,9 @@ class _Window:
 class Quotas:
     """One window for each quota that has been asked for."""
 
-    def __init__(self, directory: Directory, now_ms: Callable[[], int]) -> None:
+    def __init__(self, directory: Directory, now_ms: Callable[[], int], measuring: Measuring) -> None:
         self._directory = directory
+        self._measuring = measuring
         self._now_ms = now_ms
         self._windows: dict[tuple[str, str], _Window] = {}
 
@@ -50,6 +53,12 @@ class Quotas:
         if rate is None:
             self._windows.pop(key, None)
             return None
-        number = self._now_ms() // WINDOW_MS
+        now_ms = self._now_ms()
+        number = now_ms // WINDOW_MS
         window = self._windows.setdefault(key, _Window(number))
-        return window.take(number, math.ceil(max(1, rate * WINDOW_MS / 1000)))
+        delay_ms = window.take(number, math.ceil(max(1, rate * WINDOW_MS / 1000)))
+        subject = Subject(key[0], Metric.QUOTA, *key)
+        self._measuring.add([Sample(subject, "requests_observed", now_ms, 0)])
+        if delay_ms is not None:
+            self._measuring.add([Sample(subject, "requests_throttled", now_ms, round(delay_ms))])
+        return delay_ms

@@ -8,7 +8,7 @@ from littlehorse.model import (
     VariableValue,
 )
 
-from lhd.core import failures, halting, interrupts, kinds, threads
+from lhd.core import failures, halting, interrupts, kinds, migrations, threads
 from lhd.core.expressions import condition_holds, evaluate
 from lhd.core.failure import NodeFailure
 from lhd.core.failures import fail
@@ -37,6 +37,7 @@ def advance(run: Run) -> None:
     if passes > settings.passes_max or run.tx.passes >= settings.command_passes_max:
         _stop_tight_loop(run)
     threads.archive_expired(run)
+    migrations.forget_finished(run)
     run.show_halt()
 
 
@@ -59,11 +60,21 @@ def _move(run: Run, thread: ThreadRun) -> bool:
         case LHStatus.HALTING:
             return halting.finish_halting(run, thread)
         case LHStatus.RUNNING:
-            moved = _take_step(run.step(thread))
+            moved = _migrate(run, thread) or _take_step(run.step(thread))
             while run.started:
                 advance(run.started.pop(0))
             return moved
     return False
+
+
+def _migrate(run: Run, thread: ThreadRun) -> bool:
+    """Take a waiting ThreadRun to another version of its WfSpec, where a plan says so. Returns whether one does."""
+    if not run.wf_run.HasField("workflow_migration_plan_id") or migrations.waiting_destination(run, thread) is None:
+        return False
+    node_name = run.step(thread).node_run.node_name
+    migrations.leave_node(run, thread)
+    activate(run, thread, node_name)
+    return True
 
 
 def _stop_tight_loop(run: Run) -> None:
@@ -177,7 +188,12 @@ def _node_output(step: Step, source: VariableMutation.NodeOutputSource) -> Varia
 
 
 def activate(run: Run, thread: ThreadRun, node_name: str) -> None:
-    """Let a ThreadRun arrive at a node: a new NodeRun at the next position."""
+    """Let a ThreadRun arrive at a node: a new NodeRun at the next position, perhaps of another version's node."""
+    try:
+        node_name = migrations.move(run, thread, node_name)
+    except NodeFailure as failed:
+        fail(run.step(thread), failed.failure, while_processing=False)
+        return
     node_run = run.arrive(thread, node_name)
     step = run.step(thread)
     try:

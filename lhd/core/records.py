@@ -214,6 +214,8 @@ class Transaction:
         self.new_id = new_id
         self.settings = settings
         self.follow_ups: list[Any] = []
+        self.samples: list[Any] = []
+        """What the command counts, of :mod:`lhd.core.measures`."""
         self.passes = 0
         """How often the command has gone over a WfRun's threads."""
         self.writes: dict[Kind[Any], dict[Key, Any]] = {}
@@ -318,6 +320,7 @@ class Transaction:
         nested = Transaction(self, self.time, self.new_id, self.settings)
         yield nested
         self.follow_ups += nested.follow_ups
+        self.samples += nested.samples
         for lane_id in nested.cleared:
             self.clear(lane_id)
         for lane_id in nested.begun:

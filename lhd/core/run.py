@@ -22,7 +22,7 @@ from littlehorse.model import (
     WfSpecId,
 )
 
-from lhd.core import kinds
+from lhd.core import kinds, measures
 from lhd.core.fitting import StoredStructDefs
 from lhd.core.ids import milliseconds, run_key, timestamp
 from lhd.core.indexing import reindex
@@ -84,6 +84,8 @@ class Run:
 
     def end(self, status: LHStatus) -> None:
         """The entrypoint thread has ended: so does the WfRun, and its parent may go on."""
+        latency_ms = self.tx.now_ms - milliseconds(self.wf_run.start_time)
+        measures.count_wf_run(self.tx, self.tenant, self.wf_run.wf_spec_id, measures.ended(status), latency_ms)
         self.wf_run.status = status
         if self.id.HasField("parent_wf_run_id"):
             self.tx.send(AdvanceRun(self.id.parent_wf_run_id))
@@ -99,7 +101,11 @@ class Run:
             entrypoint = self.thread(0)
             by_hand = any(reason.HasField("manual_halt") for reason in entrypoint.halt_reasons)
             halted = by_hand and entrypoint.status == LHStatus.HALTED
-            self.wf_run.status = LHStatus.HALTED if halted else LHStatus.RUNNING
+            status = LHStatus.HALTED if halted else LHStatus.RUNNING
+            if status != self.wf_run.status:
+                measure = "running_to_halted" if halted else "halted_to_running"
+                measures.count_wf_run(self.tx, self.tenant, self.wf_run.wf_spec_id, measure)
+            self.wf_run.status = status
 
     def arm(self, action: TimerAction, due_ms: int, *target: str | int) -> None:
         """Set the timer of this action and target, which replaces an earlier one."""

@@ -18,9 +18,9 @@ from littlehorse.model import (
     VarNameAndVal,
 )
 
-from lhd.core import kinds
+from lhd.core import kinds, measures
 from lhd.core.fitting import StoredStructDefs, fit
-from lhd.core.ids import printed, task_run_key, timestamp
+from lhd.core.ids import milliseconds, printed, task_run_key, timestamp
 from lhd.core.kinds import QueuedTask, Timer, TimerAction
 from lhd.core.records import Transaction
 from lhd.core.run import Step
@@ -85,6 +85,8 @@ def claim(
     if version is not None:
         attempt.task_worker_version = version
     tx.delete(kinds.QUEUED_TASK, key)
+    scheduled_ms = milliseconds(attempt.schedule_time)
+    measures.count_attempt(tx, tenant, task_run, "taskattempt_scheduled_to_running", scheduled_ms)
     timer = _timeout(tenant, task_run, tx.now_ms + task_run.timeout_seconds * 1000)
     tx.put(kinds.TIMER, timer.key, timer)
     return ScheduledTask(
@@ -132,7 +134,9 @@ def finish_attempt(tx: Transaction, tenant: str, task_run: TaskRun, report: Repo
     _store_result(tx, tenant, task_run, report)
     if task_run.ByteSize() > tx.settings.record_bytes_max:
         _drop_result(task_run, attempt)
-    if task_run.status in _RETRIED and len(task_run.attempts) < task_run.total_attempts:
+    is_retried = task_run.status in _RETRIED and len(task_run.attempts) < task_run.total_attempts
+    measures.count_report(tx, tenant, task_run, is_final=not is_retried)
+    if is_retried:
         _retry(tx, tenant, task_run)
 
 
@@ -202,7 +206,10 @@ def retry_due(tx: Transaction, tenant: str, task_run_id: TaskRunId, attempt_numb
     found = tx.get(kinds.TASK_RUN, key)
     pending = found is not None and found.status == TaskStatus.TASK_PENDING
     if found is not None and pending and len(found.attempts) - 1 == attempt_number:
-        enqueue(tx, tenant, tx.edit(kinds.TASK_RUN, key))
+        task_run = tx.edit(kinds.TASK_RUN, key)
+        ended_ms = milliseconds(task_run.attempts[-2].end_time)
+        measures.count_attempt(tx, tenant, task_run, "taskattempt_pending_to_scheduled", ended_ms)
+        enqueue(tx, tenant, task_run)
 
 
 def _timeout(tenant: str, task_run: TaskRun, due_ms: int) -> Timer:

@@ -87,7 +87,7 @@ def begin(run: Run, spec_name: str, thread_type: ThreadType, parent: ThreadRun |
         parent.child_thread_ids.append(number)
     thread = run.wf_run.thread_runs[-1]
     thread_spec = run.spec_of(thread).thread_spec(spec_name)
-    _create_variables(run, thread, thread_spec, inputs)
+    create_missing_variables(run, thread, inputs)
     first = next(name for name, node in thread_spec.nodes.items() if node.HasField("entrypoint"))
     run.arrive(thread, first).entrypoint.CopyFrom(EntrypointRun())
     return thread
@@ -126,12 +126,15 @@ def require_room(run: Run, threads: int) -> None:
         raise NodeFailure("INTERNAL_ERROR", text)
 
 
-def _create_variables(run: Run, thread: ThreadRun, thread_spec: ThreadSpec, inputs: Inputs) -> None:
-    for definition in thread_spec.variable_defs:
-        if definition.access_level == WfRunVariableAccessLevel.INHERITED_VAR:
-            continue
+def create_missing_variables(run: Run, thread: ThreadRun, inputs: Inputs | None = None) -> None:
+    """Create what the ThreadSpec declares and the ThreadRun does not have, with these values or the defaults."""
+    for definition in run.spec_of(thread).thread_spec(thread.thread_spec_name).variable_defs:
         declared = definition.var_def
-        value = inputs.get(declared.name)
+        key = (*run.key, thread.number, declared.name)
+        is_inherited = definition.access_level == WfRunVariableAccessLevel.INHERITED_VAR
+        if is_inherited or run.tx.get(kinds.VARIABLE, key) is not None:
+            continue
+        value = (inputs or {}).get(declared.name)
         variable = Variable(
             id=VariableId(wf_run_id=run.id, thread_run_number=thread.number, name=declared.name),
             value=declared.default_value if value is None or is_null(value) else value,
@@ -139,7 +142,6 @@ def _create_variables(run: Run, thread: ThreadRun, thread_spec: ThreadSpec, inpu
             wf_spec_id=thread.wf_spec_id,
             masked=declared.type_def.masked,
         )
-        key = (*run.key, thread.number, declared.name)
         run.tx.put(kinds.VARIABLE, key, variable)
         reindex(run.tx, key, definition, variable, NULL)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from littlehorse.model import LHStatus, NodeRunId, ThreadType, VariableValue, WfRun, WfRunId
 
-from lhd.core import kinds, threads
+from lhd.core import kinds, measures, threads
 from lhd.core.fitting import StoredStructDefs
 from lhd.core.ids import run_key, timestamp
 from lhd.core.kinds import run_lane
@@ -37,6 +37,7 @@ def create(
     if is_new:
         tx.begin_lane(run_lane(*run_key(tenant, wf_run_id)))
     tx.put(kinds.WF_RUN, run_key(tenant, wf_run_id), wf_run)
+    measures.count_wf_run(tx, tenant, spec.message.id, "started")
     run = Run(tx, tenant, wf_run_id)
     threads.begin(run, entrypoint, ThreadType.ENTRYPOINT, None, accepted)
     return run

@@ -13,11 +13,13 @@ import anyio
 from lhd.core.kinds import QueuedTask, Timer
 from lhd.core.records import Key, Kind, LaneId
 from lhd.errors import StoreError
+from lhd.measuring import Count, Place
 from lhd.store.connection import connect
 from lhd.store.reader import Reader
 from lhd.store.tables import BY_KIND, TABLES, Table, lane_tables, queued_task_from_row, timer_from_row
 
 _LANES_PER_QUERY = 200
+_METRICS_KEPT_MS = 14 * 86_400_000
 _PRAGMAS = (
     "journal_mode = WAL",
     "synchronous = FULL",
@@ -79,8 +81,16 @@ class Store:
         """A connection that can only read, and sees each commit from its end on."""
         return await Reader.open(self._directory / "lhd.sqlite")
 
-    async def commit(self, cleared: dict[LaneId, None], writes: dict[Kind[Any], dict[Key, Any]]) -> None:
-        """Write one batch in one transaction: first the lanes to clear, then the records. Durable on return."""
+    async def commit(
+        self,
+        cleared: dict[LaneId, None],
+        writes: dict[Kind[Any], dict[Key, Any]],
+        counts: dict[Place, Count] | None = None,
+    ) -> None:
+        """Write one batch in one transaction: the lanes to clear, then the records, then what is counted.
+
+        Durable on return.
+        """
         try:
             await self._writer.execute("BEGIN IMMEDIATE")
             for lane in cleared:
@@ -89,6 +99,8 @@ class Store:
             for table in TABLES:
                 if rows := writes.get(table.kind):
                     await self._write(table, rows)
+            if counts:
+                await self._writer.executemany(_ADD_COUNT, [_count_row(*item) for item in counts.items()])
             await self._writer.commit()
         except Exception as error:
             await self._writer.rollback()
@@ -165,6 +177,7 @@ class Store:
         """Remove identities and ledger rows past their time, and the oldest dead letters beyond a number."""
         statements: list[tuple[str, tuple[int, ...]]] = [
             ("DELETE FROM seen_delivery WHERE seen_ms < ?", (now_ms - dedupe_ms,)),
+            ("DELETE FROM metric_count WHERE window_ms < ?", (now_ms - _METRICS_KEPT_MS,)),
             ("DELETE FROM ledger WHERE received_ms < ? AND outcome IS NOT 'waiting'", (now_ms - ledger_ms,)),
             (
                 "DELETE FROM dead_letter WHERE (tenant, source, identity) IN (SELECT tenant, source, identity "
@@ -177,6 +190,18 @@ class Store:
                 await self._writer.execute(statement, parameters)
         except sqlite3.Error as error:
             raise StoreError(f"old deliveries cannot be removed: {error}") from error
+
+
+_ADD_COUNT = (
+    "INSERT INTO metric_count VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "count = count + excluded.count, least_ms = min(least_ms, excluded.least_ms), "
+    "most_ms = max(most_ms, excluded.most_ms), total_ms = total_ms + excluded.total_ms"
+)
+
+
+def _count_row(place: Place, count: Count) -> tuple[Any, ...]:
+    subject, window_ms, measure = place
+    return *subject, window_ms, measure, count.count, count.least, count.most, count.total
 
 
 def _lane_select(number: int, table: Table, width: int, lanes: int) -> str:

@@ -115,7 +115,7 @@ def test_check_never_shows_a_secret(tmp_path: Path) -> None:
 [sources.github]
 kind = "webhook"
 path = "/hooks"
-tenant = "other"
+tenant = "1st"
 verify = { scheme = "github", secrets = [{ env = "HOOK_SECRET" }] }
 """
     result = lhd("check", "-c", write_config(tmp_path, extra), folder=tmp_path, HOOK_SECRET="hunter2")

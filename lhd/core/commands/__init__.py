@@ -6,6 +6,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 from littlehorse.model import (
+    ApplyWorkflowMigrationPlanRequest,
     AssignUserTaskRunRequest,
     CancelUserTaskRunRequest,
     CompleteUserTaskRunRequest,
@@ -21,6 +22,7 @@ from littlehorse.model import (
     DeleteWfRunRequest,
     DeleteWfSpecRequest,
     DeleteWorkflowEventDefRequest,
+    DeleteWorkflowMigrationPlanRequest,
     EditUserTaskRunCommentRequest,
     PutCheckpointRequest,
     PutCorrelatedEventRequest,
@@ -32,6 +34,7 @@ from littlehorse.model import (
     PutUserTaskRunCommentRequest,
     PutWfSpecRequest,
     PutWorkflowEventDefRequest,
+    PutWorkflowMigrationPlanRequest,
     ReportTaskRun,
     RescueThreadRunRequest,
     ResumeWfRunRequest,
@@ -51,6 +54,7 @@ from lhd.core.commands import (
     deliveries,
     events,
     metadata,
+    migrations,
     schedules,
     struct_defs,
     tasks,
@@ -93,6 +97,9 @@ HANDLERS: dict[type, Handler] = {
     RunWfRequest: wf_runs.run_wf,
     ScheduleWfRequest: schedules.schedule_wf,
     DeleteScheduledWfRunRequest: schedules.delete_scheduled_wf_run,
+    PutWorkflowMigrationPlanRequest: migrations.put_plan,
+    DeleteWorkflowMigrationPlanRequest: migrations.delete_plan,
+    ApplyWorkflowMigrationPlanRequest: migrations.apply_plan,
     CreateBulkJobRequest: bulk_jobs.create_bulk_job,
     DeleteBulkJobRequest: bulk_jobs.delete_bulk_job,
     bulk_jobs.DeleteRuns: bulk_jobs.delete_runs,

@@ -208,6 +208,14 @@ CREATE TABLE migration_plan (
     PRIMARY KEY (tenant, name)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE metric_count (
+    tenant TEXT NOT NULL, metric TEXT NOT NULL, name TEXT NOT NULL, detail TEXT NOT NULL,
+    major_version INTEGER NOT NULL, revision INTEGER NOT NULL, window_ms INTEGER NOT NULL, measure TEXT NOT NULL,
+    count INTEGER NOT NULL, least_ms INTEGER NOT NULL, most_ms INTEGER NOT NULL, total_ms INTEGER NOT NULL,
+    PRIMARY KEY (tenant, metric, window_ms, name, detail, major_version, revision, measure)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX metric_count_by_time ON metric_count (window_ms);
+
 CREATE TABLE seen_delivery (
     tenant TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
     delivery_id TEXT NOT NULL, digest BLOB NOT NULL, seen_ms INTEGER NOT NULL,
