@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 from littlehorse.model import PutExternalEventDefRequest, TypeDefinition
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lhd.core.ids import is_lh_name
 from lhd.errors import ConfigurationError
+from lhd.plugin import Secret
 
 Location = tuple[str | int, ...]
 
@@ -63,14 +64,76 @@ class DaemonTable(Table):
     ledger_days: float = Field(30, gt=0, le=36_500, description="How long settled ledger rows are kept.")
 
 
+class TlsTable(Table):
+    """``tls`` of a listener."""
+
+    cert: str = Field(description="Path of the certificate chain (PEM).")
+    key: str = Field(description="Path of its private key (PEM).")
+    client_ca: str | None = Field(None, description="Path of the authority of the clients' certificates (PEM).")
+
+
+class OAuthTable(Table):
+    """``oauth`` of a listener's ``auth``: tokens are introspected (RFC 7662)."""
+
+    introspect_url: str = Field(description="Where the authorisation server tells what a token is.")
+    client_id: str = Field(description="Who lhd is there.")
+    client_secret: Secret = Field(description="Its secret, by reference.")
+
+    @field_validator("introspect_url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("use an http:// or https:// URL")
+        return url
+
+
+class OAuthChoice(Table):
+    """``auth = { oauth = ... }``."""
+
+    oauth: OAuthTable
+
+
+class ListenerTable(Table):
+    """``[[grpc.listeners]]``."""
+
+    name: str = Field("PLAIN", min_length=1, description="Shown in logs and by status.")
+    listen: str = Field(description="Where LittleHorse clients connect.")
+    advertise: str | None = Field(None, description="host:port that workers are told to poll; else `listen`.")
+    tls: TlsTable | None = Field(None, description="Serve TLS.")
+    auth: Literal["none", "mtls"] | OAuthChoice = Field("none", description="none, mtls, or { oauth = ... }.")
+    insecure: bool = Field(False, description="Allow plaintext, or no authentication, beyond loopback.")
+
+    _addresses = field_validator("listen", "advertise")(lambda text: text if text is None else _address(text))
+
+    @model_validator(mode="after")
+    def _mtls(self) -> "ListenerTable":
+        if self.auth == "mtls" and (self.tls is None or self.tls.client_ca is None):
+            raise ValueError('auth = "mtls" needs tls with client_ca')
+        return self
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether strangers can neither read along nor call."""
+        return self.tls is not None and self.auth != "none"
+
+
 class GrpcTable(Table):
-    """``[grpc]``."""
+    """``[grpc]``: one listener in short form, more in ``listeners``."""
 
     listen: str = Field("127.0.0.1:2023", description="Where LittleHorse clients connect.")
     advertise: str | None = Field(None, description="host:port that workers are told to poll; else `listen`.")
     insecure: bool = Field(False, description="Allow plaintext without authentication beyond loopback.")
+    listeners: tuple[ListenerTable, ...] = Field((), strict=False, description="More listeners.")
 
     _addresses = field_validator("listen", "advertise")(lambda text: text if text is None else _address(text))
+
+    @property
+    def all_listeners(self) -> tuple[ListenerTable, ...]:
+        """Every listener; the one of the short form is left out where others are written and it is not."""
+        if self.listeners and "listen" not in self.model_fields_set:
+            return self.listeners
+        short = ListenerTable(listen=self.listen, advertise=self.advertise, insecure=self.insecure)
+        return (short, *self.listeners)
 
 
 class HttpTable(Table):
@@ -78,9 +141,14 @@ class HttpTable(Table):
 
     listen: str = Field("127.0.0.1:8077", description="Where webhooks arrive.")
     admin_listen: str = Field("127.0.0.1:8078", description="/healthz, /readyz and /metrics.")
+    compat_health_listen: str | None = Field(
+        None, description="/readiness, /liveness, /status and /metrics, as clients of the original know them."
+    )
     insecure: bool = Field(False, description="Allow admin_listen beyond loopback, where it has no authentication.")
 
-    _addresses = field_validator("listen", "admin_listen")(_address)
+    _addresses = field_validator("listen", "admin_listen", "compat_health_listen")(
+        lambda text: text if text is None else _address(text)
+    )
 
 
 class LimitsTable(Table):
@@ -367,7 +435,7 @@ def load(path: Path | None) -> tuple[Configuration, Document]:
 def contradictions(document: Document) -> list[str]:
     """Findings about what no single key can see, as far as the document can be read; other mistakes hide none."""
     found = []
-    for table, key in (("grpc", "listen"), ("http", "admin_listen")):
+    for table, key in (("grpc", "listen"), ("http", "admin_listen"), ("http", "compat_health_listen")):
         of_table = document.data.get(table)
         if isinstance(of_table, dict) and of_table.get("insecure") is not True and _is_open(of_table.get(key)):
             text = (
@@ -375,12 +443,31 @@ def contradictions(document: Document) -> list[str]:
                 f"loopback, or write insecure = true under [{table}] if that is meant"
             )
             found.append(document.finding((table, key), text))
+    found += _open_listeners(document)
     events = document.data.get("event")
     names = [event.get("name") for event in events if isinstance(event, dict)] if isinstance(events, list) else []
     for number, name in enumerate(names):
         if name is not None and name in names[:number]:
             found.append(document.finding(("event", number, "name"), f"the event '{name}' is defined more than once"))
     return found + _shared_paths(document)
+
+
+def _open_listeners(document: Document) -> list[str]:
+    grpc = document.data.get("grpc")
+    listeners = grpc.get("listeners") if isinstance(grpc, dict) else None
+    if not isinstance(grpc, dict) or not isinstance(listeners, list):
+        return []
+    found = []
+    for number, listener in enumerate(listeners):
+        if not isinstance(listener, dict) or listener.get("insecure") is True or not _is_open(listener.get("listen")):
+            continue
+        if "tls" not in listener or listener.get("auth", "none") == "none":
+            text = (
+                f"{listener['listen']} can be reached from other machines, and needs both tls and auth; or write "
+                "insecure = true in this listener if that is meant"
+            )
+            found.append(document.finding(("grpc", "listeners", number, "listen"), text))
+    return found
 
 
 def _is_open(listen: Any) -> bool:

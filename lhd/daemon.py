@@ -3,11 +3,14 @@
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, tzinfo
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import anyio
 import structlog
@@ -15,11 +18,12 @@ from anyio.abc import TaskGroup
 from littlehorse.model import LHHostInfo
 
 from lhd.admin.admin_api import add_admin_routes
-from lhd.admin.health import add_health_routes
+from lhd.admin.health import add_compat_health_routes, add_health_routes
 from lhd.api.call import Api
+from lhd.api.listeners import OAuth, authentication, credentials
 from lhd.api.server import GrpcServer
 from lhd.bulk_jobs import BulkJobs
-from lhd.config import Address, Configuration
+from lhd.config import Address, Configuration, ListenerTable
 from lhd.core.commands import Command
 from lhd.core.commands.deliveries import EnsureEventDef
 from lhd.core.settings import Settings
@@ -55,6 +59,8 @@ class Daemon:
         self._refusals = Refusals(configuration.limits.refused_max)
         self._http = HttpListener(grace_s, self._note_refusal)
         self._admin_http, self._admin_socket = HttpListener(grace_s), HttpListener(grace_s)
+        self._compat_http = HttpListener(grace_s)
+        self._closing: list[Callable[[], Awaitable[None]]] = []
         self._runners: list[SourceRunner] = []
         self._addresses: dict[str, str] = {}
         self._ready = False
@@ -95,11 +101,11 @@ class Daemon:
             async with anyio.create_task_group() as tasks:
                 for runner in self._runners:
                     await tasks.start(runner.run, name=f"source {runner.name}")
-                server = await self._listen(api_reader, admin_reader)
+                servers = await self._listen(api_reader, admin_reader)
                 tasks.start_soon(self._watchdog)
                 self._announce_ready()
                 await self._wait_for_stop_signal()
-                await self._stop(server, tasks)
+                await self._stop(servers, tasks)
             engine_tasks.cancel_scope.cancel()
 
     def _settings(self) -> Settings:
@@ -112,6 +118,7 @@ class Daemon:
             dedupe_ms=int(self._configuration.daemon.dedupe_days * _DAY_MS),
             dead_letter_bytes_max=limits.dead_letter_bytes_max,
             queued_events_max=limits.queued_events_max,
+            time_zone=_local_zone(),
             event_defs={(_TENANT, event.name): event.request() for event in self._configuration.event},
         )
 
@@ -134,20 +141,35 @@ class Daemon:
             except Rejection as rejection:
                 raise StoreError(f"the event '{event.name}' cannot be defined: {rejection.text}") from rejection
 
-    async def _listen(self, api_reader: Reader, admin_reader: Reader) -> GrpcServer:
+    async def _listen(self, api_reader: Reader, admin_reader: Reader) -> list[GrpcServer]:
         add_health_routes(self._admin_http, lambda: self._ready)
         add_admin_routes(self._admin_socket, admin_reader, self.status)
         http = await _bind(self._http, self._configuration.http.listen)
         admin = await _bind(self._admin_http, self._configuration.http.admin_listen)
-        grpc_address = Address.parse(self._configuration.grpc.listen)
+        self._addresses = {"http": http, "admin": admin}
+        if self._configuration.http.compat_health_listen is not None:
+            add_compat_health_routes(self._compat_http, lambda: self._ready, self.status)
+            compat = await _bind(self._compat_http, self._configuration.http.compat_health_listen)
+            self._addresses["compat_health"] = compat
         self._api = Api(self._engine, api_reader, LHHostInfo())
-        server = GrpcServer(self._api)
-        grpc_port = await server.start(str(grpc_address))
-        advertise = self._configuration.grpc.advertise or f"{grpc_address.host}:{grpc_port}"
-        advertised = Address.parse(advertise)
-        self._api.advertised.host, self._api.advertised.port = advertised.host, advertised.port
-        self._addresses = {"grpc": f"{grpc_address.host}:{grpc_port}", "http": http, "admin": admin}
+        servers = [await self._serve_grpc(table) for table in self._configuration.grpc.all_listeners]
         await self._admin_socket.start_unix(self._data_dir / ADMIN_SOCKET)
+        return servers
+
+    async def _serve_grpc(self, table: ListenerTable) -> GrpcServer:
+        """One gRPC listener; what it tells workers to poll is its own address."""
+        api = replace(self._api, advertised=LHHostInfo())
+        authenticate = authentication(table.auth)
+        if isinstance(authenticate, OAuth):
+            self._closing.append(authenticate.close)
+        server = GrpcServer(api, authenticate)
+        secured = None if table.tls is None else credentials(table.tls, require_client=table.auth == "mtls")
+        address = Address.parse(table.listen)
+        port = await server.start(str(address), secured)
+        advertised = Address.parse(table.advertise or str(Address(host=address.host, port=port)))
+        api.advertised.host, api.advertised.port = advertised.host, advertised.port
+        several = len(self._configuration.grpc.all_listeners) > 1
+        self._addresses[f"grpc {table.name}" if several else "grpc"] = f"{address.host}:{port}"
         return server
 
     def _announce_ready(self) -> None:
@@ -164,14 +186,17 @@ class Daemon:
             self._log.info("stopping", signal=received.name)
             return
 
-    async def _stop(self, server: GrpcServer, tasks: TaskGroup) -> None:
+    async def _stop(self, servers: Sequence[GrpcServer], tasks: TaskGroup) -> None:
         """New work is refused first; what was accepted is committed and answered; then sources and engine end."""
         self._ready = False
         self._notifier.stopping()
         async with anyio.create_task_group() as stopping:
-            stopping.start_soon(server.stop, self._configuration.daemon.shutdown_grace_s)
-            for listener in (self._http, self._admin_http, self._admin_socket):
+            for server in servers:
+                stopping.start_soon(server.stop, self._configuration.daemon.shutdown_grace_s)
+            for listener in (self._http, self._admin_http, self._compat_http, self._admin_socket):
                 stopping.start_soon(listener.stop)
+        for close in self._closing:
+            await close()
         (self._data_dir / ADMIN_SOCKET).unlink(missing_ok=True)
         tasks.cancel_scope.cancel()
 
@@ -226,6 +251,17 @@ class Daemon:
             "restarts": runner.restarts,
             "refused": refused,
         }
+
+
+def _local_zone() -> tzinfo:
+    """The machine's time zone, with its changes of summer time."""
+    try:
+        if name := os.environ.get("TZ"):
+            return ZoneInfo(name.removeprefix(":"))
+        with Path("/etc/localtime").open("rb") as file:
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError):
+        return UTC
 
 
 def _settle_memory() -> None:

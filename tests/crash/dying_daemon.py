@@ -44,10 +44,10 @@ def patch(dying: Dying) -> None:
     commit_batch, commit_transaction = Store.commit, aiosqlite.Connection.commit
     executemany = aiosqlite.Connection.executemany
 
-    async def commit(self: Store, cleared: Any, writes: Any) -> None:
+    async def commit(self: Store, cleared: Any, writes: Any, counts: Any = None) -> None:
         dying.count(writes)
         dying.reached("decided")
-        await commit_batch(self, cleared, writes)
+        await commit_batch(self, cleared, writes, counts)
         dying.reached("committed")
         if writes.get(kinds.LEDGER):
             dying.reached("accepted")

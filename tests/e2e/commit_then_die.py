@@ -14,8 +14,8 @@ from lhd.store import Store
 commit = Store.commit
 
 
-async def commit_and_die(self: Store, cleared: Any, writes: Any) -> None:
-    await commit(self, cleared, writes)
+async def commit_and_die(self: Store, cleared: Any, writes: Any, counts: Any = None) -> None:
+    await commit(self, cleared, writes, counts)
     if writes.get(kinds.LEDGER):
         os.kill(os.getpid(), signal.SIGKILL)
 
