@@ -25,7 +25,7 @@ def advance(run: Run) -> None:
     """Move a WfRun, and the child WfRuns that it starts, until every ThreadRun waits or has ended.
 
     A WfRun that still moves after ``settings.passes_max`` passes is in a tight loop and ends with INTERNAL_ERROR; so
-    do a family of WfRuns that goes on for ``settings.command_passes_max`` passes together.
+    do a family of WfRuns that goes on for ``settings.command_passes_max`` passes and ThreadRuns together.
     """
     if run.is_lost:
         failures.end_lost(run)
@@ -34,8 +34,10 @@ def advance(run: Run) -> None:
     passes = 0
     while passes <= settings.passes_max and run.tx.passes < settings.command_passes_max and _pass(run):
         passes += 1
-    if passes > settings.passes_max or run.tx.passes >= settings.command_passes_max:
-        _stop_tight_loop(run)
+    if passes > settings.passes_max:
+        _stop(run, f"a tight loop exceeded the {settings.passes_max} iterations that one command may take")
+    elif run.tx.passes >= settings.command_passes_max:
+        _stop(run, f"one command exceeded the {settings.command_passes_max} iterations that it may take in all WfRuns")
     threads.archive_expired(run)
     migrations.forget_finished(run)
     run.show_halt()
@@ -77,11 +79,9 @@ def _migrate(run: Run, thread: ThreadRun) -> bool:
     return True
 
 
-def _stop_tight_loop(run: Run) -> None:
-    if run.wf_run.status in TERMINAL:
-        return
-    text = f"a tight loop exceeded the {run.tx.settings.passes_max} iterations that one command may take"
-    failures.fail_thread(run.step(run.thread(0)), Failure(failure_name="INTERNAL_ERROR", message=text))
+def _stop(run: Run, text: str) -> None:
+    if run.wf_run.status not in TERMINAL:
+        failures.fail_thread(run.step(run.thread(0)), Failure(failure_name="INTERNAL_ERROR", message=text))
 
 
 def _take_step(step: Step) -> bool:

@@ -21,6 +21,9 @@ from lhd.core.kinds import FAILED, TERMINAL
 from lhd.core.nodes import node_kind
 from lhd.core.run import Run, Step
 
+_MESSAGE_MAX = 4096
+"""Characters of a failure's message: it is repeated by the NodeRun, the ThreadRun and whoever waits for that."""
+
 
 def fail(step: Step, failure: Failure, *, while_processing: bool) -> None:
     """Fail the step's NodeRun: the first handler that catches the failure is to start, or else the ThreadRun ends.
@@ -30,7 +33,7 @@ def fail(step: Step, failure: Failure, *, while_processing: bool) -> None:
     """
     node_run = step.edit_node_run()
     handler = None if node_run.failures else _handler(step, failure.failure_name)
-    _add_failure(step, node_run, failure)
+    failure = _add_failure(step, node_run, failure)
     if while_processing:
         node_run.error_message = failure.message
     if handler is None:
@@ -44,7 +47,7 @@ def fail(step: Step, failure: Failure, *, while_processing: bool) -> None:
 
 def fail_thread(step: Step, failure: Failure) -> None:
     """Fail the step's NodeRun and with it the ThreadRun, whatever handlers the node has."""
-    _add_failure(step, step.edit_node_run(), failure)
+    failure = _add_failure(step, step.edit_node_run(), failure)
     _end_thread(step.run, step.thread, failure_status(failure.failure_name), failure.message)
 
 
@@ -62,12 +65,20 @@ def end_lost(run: Run) -> None:
         run.wf_run.end_time.CopyFrom(timestamp(run.tx.now_ms))
 
 
-def _add_failure(step: Step, node_run: NodeRun, failure: Failure) -> None:
+def _add_failure(step: Step, node_run: NodeRun, failure: Failure) -> Failure:
+    """Note a failure, of which as much is kept as the records that repeat it have room for."""
+    limit = step.tx.settings.record_bytes_max
+    kept = Failure()
+    kept.CopyFrom(failure)
+    kept.message = failure.message[: min(_MESSAGE_MAX, limit // 16)]
+    if node_run.ByteSize() + kept.ByteSize() > limit:
+        kept.ClearField("content")
     if node_run.status not in TERMINAL and not step.run.is_lost:
         node_kind(step.node).leave(step)
-    node_run.failures.append(failure)
-    node_run.status = failure_status(failure.failure_name)
+    node_run.failures.append(kept)
+    node_run.status = failure_status(kept.failure_name)
     node_run.end_time.CopyFrom(timestamp(step.tx.now_ms))
+    return kept
 
 
 def _handler(step: Step, failure_name: str) -> FailureHandlerDef | None:
@@ -154,8 +165,8 @@ def note_handled(run: Run, thread: ThreadRun) -> bool:
     if run.thread(failures[-1].failure_handler_threadrun_id).status != LHStatus.COMPLETED:
         return False
     step.edit_node_run().failures[-1].was_properly_handled = True
-    for waited in step.node_run.wait_for_threads.threads:
-        child = run.find_thread(waited.thread_run_number)
-        if child is not None and child.status in FAILED:
+    waited = {entry.thread_run_number for entry in step.node_run.wait_for_threads.threads}
+    for child in run.wf_run.thread_runs:
+        if child.number in waited and child.status in FAILED:
             step.forgive(child.number)
     return True

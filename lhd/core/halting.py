@@ -21,7 +21,6 @@ _BY_HANDLER = _BY_INTERRUPT | {"pending_failure", "handling_failure"}
 def halt(run: Run, thread: ThreadRun, reason: ThreadHaltReason) -> None:
     """Halt a ThreadRun and all its descendants, at once or as soon as what they do can be stopped."""
     if thread.status in TERMINAL:
-        _halt_late_handlers(run, thread)
         return
     if reason not in thread.halt_reasons:
         thread.halt_reasons.append(reason)
@@ -30,6 +29,7 @@ def halt(run: Run, thread: ThreadRun, reason: ThreadHaltReason) -> None:
     for child in run.children(thread):
         if not _runs_beside(child, reason):
             halt(run, child, _parent_halted(thread))
+    _halt_late_handlers(run, thread)
     finish_halting(run, thread)
 
 
@@ -37,16 +37,24 @@ def _parent_halted(parent: ThreadRun) -> ThreadHaltReason:
     return ThreadHaltReason(parent_halted=ParentHalted(parent_thread_id=parent.number))
 
 
-def _is_late_handler(thread: ThreadRun) -> bool:
-    """Whether the ThreadRun handles the failure of its parent for a thread that waits for the parent."""
-    return thread.type == ThreadType.FAILURE_HANDLER and not thread.HasField("failure_being_handled")
+def _late_handlers(run: Run, waiter: ThreadRun) -> list[ThreadRun]:
+    """The ThreadRuns that handle failures of others for this one, which waits for them (execution.md 6.5).
+
+    Each is a child of the ThreadRun that has failed; but it halts and goes on with the one that waits.
+    """
+    entries = run.step(waiter).node_run.wait_for_threads.threads
+    numbers = {entry.failure_handler_thread_run_id for entry in entries} - {0}
+    return [thread for thread in run.wf_run.thread_runs if thread.number in numbers]
 
 
-def _halt_late_handlers(run: Run, failed: ThreadRun) -> None:
-    """A failed ThreadRun is over, but what is done about its failure belongs to the thread that waits for it."""
-    for child in run.children(failed):
-        if _is_late_handler(child):
-            halt(run, child, _parent_halted(failed))
+def _waiter_of(run: Run, handler: ThreadRun) -> ThreadRun | None:
+    live = [thread for thread in run.wf_run.thread_runs if thread.status not in TERMINAL]
+    return next((thread for thread in live if handler in _late_handlers(run, thread)), None)
+
+
+def _halt_late_handlers(run: Run, waiter: ThreadRun) -> None:
+    for handler in _late_handlers(run, waiter):
+        halt(run, handler, _parent_halted(run.thread(handler.parent_thread_id)))
 
 
 def halt_for_good(run: Run, thread: ThreadRun, waiter: ThreadRun) -> None:
@@ -70,6 +78,7 @@ def halt_children(run: Run, thread: ThreadRun) -> None:
     """Halt what a ThreadRun that has failed leaves behind."""
     for child in run.children(thread):
         halt(run, child, _parent_halted(thread))
+    _halt_late_handlers(run, thread)
 
 
 def stop_waiting_for_keys(run: Run) -> None:
@@ -153,8 +162,9 @@ def _is_resolved(run: Run, thread: ThreadRun, reason: ThreadHaltReason) -> bool:
 
 def _is_free_of(run: Run, parent: ThreadRun, thread: ThreadRun) -> bool:
     """Whether the parent no longer holds its child back, since it runs, or is halted for the child's own work only."""
-    if parent.status in FAILED and _is_late_handler(thread):
-        return _is_free_of(run, run.thread(parent.parent_thread_id), parent)
+    if parent.status in FAILED:
+        waiter = _waiter_of(run, thread)
+        return waiter is not None and _is_free_of(run, waiter, thread)
     if parent.status == LHStatus.HALTED and parent.halt_reasons:
         return _all_beside(thread, parent)
     return parent.status in (LHStatus.RUNNING, LHStatus.COMPLETED)

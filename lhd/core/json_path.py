@@ -1,10 +1,10 @@
 """JSONPath in JSON_OBJ and JSON_ARR values: reading any path, and writing at a path that names one place."""
 
+import re
 from functools import lru_cache
 from typing import Any
 
 import jsonpath
-from jsonpath.segments import JSONPathRecursiveDescentSegment
 from jsonpath.selectors import IndexSelector, NameSelector
 from littlehorse.model import LHPath
 
@@ -16,6 +16,9 @@ for _function in ("match", "search"):
     del _ENVIRONMENT.function_extensions[_function]
 
 
+_QUOTED = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
+
+
 @lru_cache(maxsize=4096)
 def _compile(path: str) -> jsonpath.JSONPath:
     try:
@@ -24,7 +27,7 @@ def _compile(path: str) -> jsonpath.JSONPath:
         raise EvaluationError(f"'{path[:200]}' is not a JSONPath") from error
     if not isinstance(compiled, jsonpath.JSONPath):
         raise EvaluationError(f"'{path}' is not one JSONPath")
-    if sum(isinstance(segment, JSONPathRecursiveDescentSegment) for segment in compiled.segments) > 1:
+    if _QUOTED.sub("", path).count("..") > 1:
         raise EvaluationError(f"'{path[:200]}' descends more than once ('..'), which can take for ever")
     return compiled
 

@@ -217,7 +217,7 @@ class Transaction:
         self.samples: list[Any] = []
         """What the command counts, of :mod:`lhd.core.measures`."""
         self.passes = 0
-        """How often the command has gone over a WfRun's threads."""
+        """How often the command has gone over a WfRun's threads, and how many ThreadRuns it has started."""
         self.writes: dict[Kind[Any], dict[Key, Any]] = {}
         self.cleared: dict[LaneId, None] = {}
         self.begun: dict[LaneId, None] = {}

@@ -69,6 +69,7 @@ def start(run: Run, spec_name: str, thread_type: ThreadType, parent: ThreadRun, 
 
 def begin(run: Run, spec_name: str, thread_type: ThreadType, parent: ThreadRun | None, inputs: Inputs) -> ThreadRun:
     """A ThreadRun with inputs that have been accepted; it takes its first step in the pass that follows."""
+    run.tx.passes += 1
     number = 0 if parent is None else run.wf_run.greatest_threadrun_number + 1
     run.wf_run.greatest_threadrun_number = number
     run.wf_run.thread_runs.append(

@@ -120,6 +120,11 @@ def _check_variable(tx: Transaction, tenant: str, definition: ThreadVarDef, wher
     if not variable.name:
         raise invalid_argument(f"{where}: a variable needs a name")
     normalise_variable(tx, tenant, variable, where)
+    for index in definition.json_indexes:
+        try:
+            json_path.check(index.field_path)
+        except EvaluationError as error:
+            raise invalid_argument(f"{where}: an index: {error}") from error
     try:
         default = accept(variable.default_value, variable.type_def, StoredStructDefs(tx, tenant))
     except EvaluationError as error:
