@@ -1,6 +1,7 @@
 """The composition root: start order, readiness, signals and stop order of the daemon."""
 
 import gc
+import itertools
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -24,6 +25,7 @@ from lhd.api.listeners import OAuth, authentication, credentials
 from lhd.api.server import GrpcServer
 from lhd.bulk_jobs import BulkJobs
 from lhd.config import Address, Configuration, ListenerTable
+from lhd.core.access import DEFAULT_TENANT
 from lhd.core.commands import Command
 from lhd.core.commands.deliveries import EnsureEventDef
 from lhd.core.settings import Settings
@@ -41,8 +43,6 @@ from lhd.systemd import Notifier, watchdog_interval_s
 _DAY_MS = 86_400_000
 _CHECKPOINT_EVERY_S = 5.0
 _STALL_S = 2.0
-_TENANT = "default"
-
 ADMIN_SOCKET = "admin.sock"
 
 
@@ -61,6 +61,8 @@ class Daemon:
         self._admin_http, self._admin_socket = HttpListener(grace_s), HttpListener(grace_s)
         self._compat_http = HttpListener(grace_s)
         self._closing: list[Callable[[], Awaitable[None]]] = []
+        self._tenants = sorted({DEFAULT_TENANT, *(source.config.tenant for source in sources)})
+        """Those that have the events of the configuration."""
         self._runners: list[SourceRunner] = []
         self._addresses: dict[str, str] = {}
         self._ready = False
@@ -119,7 +121,10 @@ class Daemon:
             dead_letter_bytes_max=limits.dead_letter_bytes_max,
             queued_events_max=limits.queued_events_max,
             time_zone=_local_zone(),
-            event_defs={(_TENANT, event.name): event.request() for event in self._configuration.event},
+            event_defs={
+                (tenant, event.name): event.request()
+                for tenant, event in itertools.product(self._tenants, self._configuration.event)
+            },
         )
 
     def _limits(self) -> Limits:
@@ -135,9 +140,10 @@ class Daemon:
         )
 
     async def _ensure_event_defs(self) -> None:
-        for event in self._configuration.event:
+        tenants = [tenant for tenant in self._tenants if self._engine.directory.has_tenant(tenant)]
+        for tenant, event in itertools.product(tenants, self._configuration.event):
             try:
-                await self._engine.submit(Command(_TENANT, EnsureEventDef(event.request())))
+                await self._engine.submit(Command(tenant, EnsureEventDef(event.request())))
             except Rejection as rejection:
                 raise StoreError(f"the event '{event.name}' cannot be defined: {rejection.text}") from rejection
 

@@ -129,6 +129,10 @@ class SourceRunner:
 
     async def _run_once(self, back_off_s: float) -> float | None:
         """Run the source; returns the seconds to wait before the next run, or None when it has ended by itself."""
+        if not self.engine.directory.has_tenant(self._tenant):
+            self.state = State.FAULTED
+            self.reason = f"tenant: there is no tenant '{self._tenant}'; create it with PutTenant"
+            return back_off_s
         context = _Context(self, await self._cursor())
         self.state, self.reason = State.RUNNING, ""
         SOURCE_UP.labels(self.name).set(1)

@@ -12,13 +12,17 @@ from aiohttp import web
 from littlehorse.model import (
     CorrelatedEventConfig,
     PutExternalEventDefRequest,
+    PutQuotaRequest,
     PutTaskDefRequest,
+    PutTenantRequest,
     ReturnType,
+    TenantId,
     TypeDefinition,
     VariableType,
 )
 
 from lhd.core.commands import Command
+from lhd.core.commands.cluster import CLUSTER, OnBehalf
 from lhd.engine import Engine, Limits
 from lhd.errors import StoreError
 from lhd.http import HttpListener
@@ -61,12 +65,12 @@ class Supervisor:
         self._folder = folder
         self._tasks = tasks
 
-    async def start(self, *runs: Run, name: str = "scripted") -> SourceRunner:
+    async def start(self, *runs: Run, name: str = "scripted", tenant: str = TENANT) -> SourceRunner:
         routes = (
             Route(when="body.to == 'run'", event="happened", wf_run="body.run", content="body.value"),
             Route(when="body.to == 'key'", event="happened", key="body.key"),
         )
-        config = SourceConfig(kind="scripted", routes=routes)
+        config = SourceConfig(kind="scripted", tenant=tenant, routes=routes)
         configured = ConfiguredSource(name, config, Scripted(config, *runs), Routes(name, routes))
         reader = await self.engine.store.reader()
         runner = SourceRunner(configured, self.engine, reader, self.http, Refusals(10), self._folder)
@@ -477,3 +481,38 @@ async def test_two_sources_have_folders_of_their_own(supervisor: Supervisor) -> 
     await supervisor.start(one, name="one")
     await supervisor.start(other, name="other")
     assert one.context.data_dir != other.context.data_dir
+
+
+# Tenants and quotas
+
+
+async def as_admin(engine: Engine, request: Any) -> None:
+    await engine.submit(Command(CLUSTER, OnBehalf(request, engine.directory.principal("anonymous"))))
+
+
+async def test_a_source_of_a_tenant_that_does_not_exist_is_faulted(supervisor: Supervisor) -> None:
+    runner = await supervisor.start(tenant="acme")
+    assert runner.state == State.FAULTED
+    assert "acme" in runner.reason
+
+
+async def test_events_of_a_source_belong_to_its_tenant(supervisor: Supervisor, engine: Engine) -> None:
+    await as_admin(engine, PutTenantRequest(id="acme"))
+    await engine.submit(Command("acme", PutExternalEventDefRequest(name="happened")))
+    once = Once()
+    await supervisor.start(once, tenant="acme")
+    await until(once.reached)
+    (receipt,) = await once.context.commit([signal(1)])
+    assert receipt.verdict == "accepted"
+    assert await rows(engine, "SELECT tenant, run FROM external_event") == [("acme", "r")]
+
+
+async def test_the_quota_of_its_tenant_holds_for_a_source(supervisor: Supervisor, engine: Engine) -> None:
+    await as_admin(engine, PutQuotaRequest(tenant=TenantId(id=TENANT), write_requests_per_second=1))
+    once = Once()
+    await supervisor.start(once)
+    await until(once.reached)
+    with pytest.raises(Overloaded) as overloaded:
+        for number in range(100):
+            await once.context.commit([signal(number)])
+    assert overloaded.value.after_s >= 0.5
