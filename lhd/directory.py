@@ -5,7 +5,7 @@ from typing import Any
 from littlehorse.model import Principal
 
 from lhd.core import kinds
-from lhd.core.access import ANONYMOUS
+from lhd.core.access import ANONYMOUS, DEFAULT_TENANT
 from lhd.core.commands.cluster import CLUSTER
 from lhd.core.records import Key, Kind, LaneId
 
@@ -27,8 +27,8 @@ class Directory:
                     records[key] = value
 
     def has_tenant(self, tenant: str) -> bool:
-        """Whether the tenant exists."""
-        return (CLUSTER, tenant) in self._records[kinds.TENANT]
+        """Whether the tenant exists; the default one always does."""
+        return tenant == DEFAULT_TENANT or (CLUSTER, tenant) in self._records[kinds.TENANT]
 
     def principal(self, name: str) -> Principal:
         """The principal of this id; a stranger is the anonymous one."""

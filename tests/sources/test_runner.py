@@ -512,7 +512,11 @@ async def test_the_quota_of_its_tenant_holds_for_a_source(supervisor: Supervisor
     once = Once()
     await supervisor.start(once)
     await until(once.reached)
-    with pytest.raises(Overloaded) as overloaded:
+
+    async def commit_many() -> None:
         for number in range(100):
             await once.context.commit([signal(number)])
+
+    with pytest.raises(Overloaded) as overloaded:
+        await commit_many()
     assert overloaded.value.after_s >= 0.5
