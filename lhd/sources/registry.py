@@ -13,11 +13,12 @@ from typing import Any
 import pluggy
 
 from lhd import plugin
-from lhd.config import Configuration, Document, contradictions, nearest, validate
+from lhd.config import Configuration, contradictions
 from lhd.errors import ConfigurationError
 from lhd.intake.routes import Routes
 from lhd.plugin import ConfigError, ConfigErrors, Source, SourceConfig
 from lhd.sources.directories import load, plugin_paths
+from lhd.toml_document import Document, nearest, validate
 
 GROUP = "lhd"
 

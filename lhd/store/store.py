@@ -16,7 +16,8 @@ from lhd.errors import StoreError
 from lhd.measuring import Count, Place
 from lhd.store.connection import connect
 from lhd.store.reader import Reader
-from lhd.store.tables import BY_KIND, TABLES, Table, lane_tables, queued_task_from_row, timer_from_row
+from lhd.store.table import Table
+from lhd.store.tables import BY_KIND, TABLES, lane_tables, queued_task_from_row, timer_from_row
 
 _LANES_PER_QUERY = 200
 _METRICS_KEPT_MS = 14 * 86_400_000

@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
-from google.protobuf.message import Message
 from littlehorse.model import (
     BulkJob,
     Checkpoint,
@@ -50,116 +49,7 @@ from lhd.core.kinds import (
 from lhd.core.records import Key, Kind
 from lhd.core.specs.registered import RegisteredSpec
 from lhd.core.values import INT_MAX, INT_MIN
-
-
-@dataclass(frozen=True)
-class Table:
-    """One kind's table. ``encode`` gives the values of ``columns``; ``decode`` reads those of ``loaded``."""
-
-    kind: Kind[Any]
-    key: tuple[str, ...]
-    columns: tuple[str, ...]
-    encode: Callable[[Key, Any], Sequence[Any]]
-    loaded: tuple[str, ...]
-    decode: Callable[[Key, Sequence[Any]], Any]
-    arrival: str = "0"
-    holds_messages: bool = False
-    """Whether the columns come from a message alone, whose numbers and texts always fit a row."""
-
-    @property
-    def name(self) -> str:
-        """Tables are called like their kinds."""
-        return self.kind.name
-
-    @property
-    def lane_columns(self) -> tuple[str, ...]:
-        """The columns that name the lane."""
-        return self.key[: self.kind.depth]
-
-    @property
-    def upsert(self) -> str:
-        """The statement that creates or replaces a row."""
-        columns = self.key + self.columns
-        marks = ", ".join("?" * len(columns))
-        changes = ", ".join(f"{column} = excluded.{column}" for column in self.columns)
-        conflict = f"DO UPDATE SET {changes}" if changes else "DO NOTHING"
-        return (
-            f"INSERT INTO {self.name} ({', '.join(columns)}) VALUES ({marks}) "
-            f"ON CONFLICT ({', '.join(self.key)}) {conflict}"
-        )
-
-    def row(self, key: Key, value: Any) -> tuple[Any, ...]:
-        """The parameters of :attr:`upsert`."""
-        return (*self.key_row(key), *self.encode(key, value))
-
-    def key_row(self, key: Key) -> tuple[Any, ...]:
-        """The parameters of :attr:`delete`."""
-        return key
-
-    @property
-    def delete(self) -> str:
-        """The statement that removes a row."""
-        return f"DELETE FROM {self.name} WHERE {self._equals(self.key)}"
-
-    @property
-    def delete_lane(self) -> str:
-        """The statement that removes every row of a lane."""
-        return f"DELETE FROM {self.name} WHERE {self._equals(self.lane_columns)}"
-
-    @property
-    def select(self) -> str:
-        """The statement that reads one row by its key."""
-        return f"SELECT {', '.join(self.loaded)} FROM {self.name} WHERE {self._equals(self.key)}"
-
-    def _equals(self, columns: tuple[str, ...]) -> str:
-        return " AND ".join(f"{column} = ?" for column in columns)
-
-
-class _TimerTable(Table):
-    def key_row(self, key: Key) -> tuple[Any, ...]:
-        return (*key[:3], json.dumps(key[3]))
-
-
-class _OutcomeTable(Table):
-    @property
-    def upsert(self) -> str:
-        """An outcome moves once, from waiting; the last parameters are the values of :func:`_outcome`."""
-        return (
-            "UPDATE ledger SET outcome = ?3, outcome_ms = ?4, run = coalesce(run, ?5), guid = coalesce(guid, ?6) "
-            "WHERE tenant = ?1 AND delivery_id = ?2 AND outcome = 'waiting'"
-        )
-
-
-def _serialise(message: Message) -> bytes:
-    return message.SerializeToString(deterministic=True)
-
-
-def _body(kind: Kind[Any], message: type[Message], *key: str) -> Table:
-    return Table(
-        kind,
-        key,
-        ("body",),
-        lambda _, value: (_serialise(value),),
-        ("body",),
-        lambda _, row: message.FromString(row[0]),
-        holds_messages=True,
-    )
-
-
-def _sought_body(
-    kind: Kind[Any], message: type[Message], key: tuple[str, ...], columns: dict[str, Callable[[Any], Any]]
-) -> Table:
-    """A table whose rows can be sought by ``columns``, each of which is computed from the message."""
-    return replace(
-        _body(kind, message, *key),
-        columns=(*columns, "body"),
-        encode=lambda _, value: (*(compute(value) for compute in columns.values()), _serialise(value)),
-    )
-
-
-def _open(kind: Kind[Any]) -> dict[str, Callable[[Any], Any]]:
-    assert kind.is_open is not None
-    return {"open": kind.is_open}
+from lhd.store.table import OutcomeTable, Table, TimerTable, body_table, open_column, serialise, sought_table
 
 
 def _awaited_event(node_run: NodeRun) -> str | None:
@@ -178,14 +68,14 @@ def _wf_run(_: Key, run: WfRun) -> Sequence[Any]:
     spec = run.wf_spec_id
     parent = printed(run.id.parent_wf_run_id) if run.id.HasField("parent_wf_run_id") else None
     start_ms = milliseconds(run.start_time)
-    return spec.name, spec.major_version, spec.revision, run.status, start_ms, parent, _serialise(run)
+    return spec.name, spec.major_version, spec.revision, run.status, start_ms, parent, serialise(run)
 
 
 def _schedule(_: Key, schedule: Schedule) -> Sequence[Any]:
     scheduled, spec = schedule.scheduled, schedule.scheduled.wf_spec_id
     created_ms = milliseconds(scheduled.created_at)
     requested = schedule.major_version, schedule.revision
-    return *requested, spec.name, spec.major_version, spec.revision, created_ms, _serialise(scheduled)
+    return *requested, spec.name, spec.major_version, spec.revision, created_ms, serialise(scheduled)
 
 
 def _ledger(_: Key, row: LedgerRow) -> Sequence[Any]:
@@ -247,8 +137,8 @@ _LEDGER = (
 )
 
 TABLES: tuple[Table, ...] = (
-    _body(kinds.TENANT, Tenant, "tenant", "id"),
-    _sought_body(
+    body_table(kinds.TENANT, Tenant, "tenant", "id"),
+    sought_table(
         kinds.PRINCIPAL,
         Principal,
         ("tenant", "id"),
@@ -258,20 +148,20 @@ TABLES: tuple[Table, ...] = (
             "created_ms": _ms("created_at"),
         },
     ),
-    _body(kinds.QUOTA, Quota, "tenant", "tenant_id", "principal_id"),
+    body_table(kinds.QUOTA, Quota, "tenant", "tenant_id", "principal_id"),
     Table(
         kinds.WF_SPEC,
         ("tenant", "name", "major_version", "revision"),
         ("body",),
-        lambda _, spec: (_serialise(spec.message),),
+        lambda _, spec: (serialise(spec.message),),
         ("body",),
         lambda _, row: RegisteredSpec(WfSpec.FromString(row[0])),
     ),
-    _body(kinds.TASK_DEF, TaskDef, "tenant", "name"),
-    _body(kinds.EXTERNAL_EVENT_DEF, ExternalEventDef, "tenant", "name"),
-    _body(kinds.WORKFLOW_EVENT_DEF, WorkflowEventDef, "tenant", "name"),
-    _body(kinds.USER_TASK_DEF, UserTaskDef, "tenant", "name", "version"),
-    _body(kinds.STRUCT_DEF, StructDef, "tenant", "name", "version"),
+    body_table(kinds.TASK_DEF, TaskDef, "tenant", "name"),
+    body_table(kinds.EXTERNAL_EVENT_DEF, ExternalEventDef, "tenant", "name"),
+    body_table(kinds.WORKFLOW_EVENT_DEF, WorkflowEventDef, "tenant", "name"),
+    body_table(kinds.USER_TASK_DEF, UserTaskDef, "tenant", "name", "version"),
+    body_table(kinds.STRUCT_DEF, StructDef, "tenant", "name", "version"),
     Table(
         kinds.WF_RUN,
         _RUN,
@@ -281,19 +171,21 @@ TABLES: tuple[Table, ...] = (
         lambda _, row: WfRun.FromString(row[0]),
         holds_messages=True,
     ),
-    _sought_body(
+    sought_table(
         kinds.NODE_RUN,
         NodeRun,
         (*_RUN, "thread", "position"),
-        _open(kinds.NODE_RUN)
+        open_column(kinds.NODE_RUN)
         | {"event_def": _awaited_event, "status": attrgetter("status"), "arrival_ms": _ms("arrival_time")},
     ),
-    _sought_body(kinds.INACTIVE_THREAD_RUN, InactiveThreadRun, (*_RUN, "thread"), _open(kinds.INACTIVE_THREAD_RUN)),
+    sought_table(
+        kinds.INACTIVE_THREAD_RUN, InactiveThreadRun, (*_RUN, "thread"), open_column(kinds.INACTIVE_THREAD_RUN)
+    ),
     Table(
         kinds.VARIABLE,
         (*_RUN, "thread", "name"),
         ("value", "body"),
-        lambda _, variable: (_serialise(variable.value), _serialise(variable)),
+        lambda _, variable: (serialise(variable.value), serialise(variable)),
         ("body",),
         lambda _, row: Variable.FromString(row[0]),
         holds_messages=True,
@@ -306,25 +198,25 @@ TABLES: tuple[Table, ...] = (
         (),
         _write_only,
     ),
-    _sought_body(
+    sought_table(
         kinds.TASK_RUN,
         TaskRun,
         (*_RUN, "task_guid"),
-        _open(kinds.TASK_RUN)
+        open_column(kinds.TASK_RUN)
         | {"task_def": attrgetter("task_def_id.name"), "status": attrgetter("status")}
         | {"scheduled_ms": _ms("scheduled_at")},
     ),
-    _sought_body(
+    sought_table(
         kinds.USER_TASK_RUN,
         UserTaskRun,
         (*_RUN, "user_task_guid"),
-        _open(kinds.USER_TASK_RUN)
+        open_column(kinds.USER_TASK_RUN)
         | {"user_task_def": attrgetter("user_task_def_id.name"), "status": attrgetter("status")}
         | {"user_id": _optional("user_id"), "user_group": _optional("user_group")}
         | {"scheduled_ms": _ms("scheduled_time")},
     ),
-    _body(kinds.CHECKPOINT, Checkpoint, *_RUN, "task_guid", "number"),
-    _sought_body(
+    body_table(kinds.CHECKPOINT, Checkpoint, *_RUN, "task_guid", "number"),
+    sought_table(
         kinds.WORKFLOW_EVENT,
         WorkflowEvent,
         (*_RUN, "event_def", "number"),
@@ -339,15 +231,15 @@ TABLES: tuple[Table, ...] = (
         lambda _, row: row[0],
     ),
     replace(
-        _sought_body(
+        sought_table(
             kinds.EXTERNAL_EVENT,
             ExternalEvent,
             _EVENT,
-            _open(kinds.EXTERNAL_EVENT) | {"created_ms": _ms("created_at")},
+            open_column(kinds.EXTERNAL_EVENT) | {"created_ms": _ms("created_at")},
         ),
         arrival="arrival",
     ),
-    _body(kinds.NODE_OUTPUT, VariableValue, *_RUN, "thread", "node_name"),
+    body_table(kinds.NODE_OUTPUT, VariableValue, *_RUN, "thread", "node_name"),
     Table(
         kinds.EXTERNAL_EVENT_ORIGIN,
         _EVENT,
@@ -364,19 +256,19 @@ TABLES: tuple[Table, ...] = (
         ("body", "major_version", "revision"),
         lambda _, row: Schedule(ScheduledWfRun.FromString(row[0]), row[1], row[2]),
     ),
-    _sought_body(
+    sought_table(
         kinds.BULK_JOB,
         BulkJob,
         ("tenant", "id"),
         {"status": attrgetter("status"), "created_ms": _ms("created_at")},
     ),
-    _sought_body(
+    sought_table(
         kinds.MIGRATION_PLAN,
         WorkflowMigrationPlan,
         ("tenant", "name"),
         {"wf_spec_name": attrgetter("old_wfSpec.name")},
     ),
-    _sought_body(
+    sought_table(
         kinds.CORRELATED_EVENT,
         CorrelatedEvent,
         _CORRELATION,
@@ -394,12 +286,12 @@ TABLES: tuple[Table, ...] = (
         kinds.QUEUED_EVENT,
         (*_CORRELATION, "number"),
         ("delivery_id", "body"),
-        lambda _, queued: (queued.origin, _serialise(queued.event)),
+        lambda _, queued: (queued.origin, serialise(queued.event)),
         ("delivery_id", "body"),
         lambda _, row: QueuedEvent(CorrelatedEvent.FromString(row[1]), row[0]),
     ),
     Table(kinds.MARKER, (*_CORRELATION, "run", "thread", "position"), (), lambda *_: (), (), lambda *_: True),
-    _TimerTable(
+    TimerTable(
         kinds.TIMER,
         (*_RUN, "action", "target"),
         ("due_ms",),
@@ -425,7 +317,7 @@ TABLES: tuple[Table, ...] = (
     ),
     Table(kinds.DEAD_LETTER, _DELIVERY, _DEAD_LETTER, _dead_letter, _DEAD_LETTER, lambda _, row: DeadLetter(*row)),
     Table(kinds.LEDGER, ("tenant", "delivery_id"), _LEDGER, _ledger, (), _write_only),
-    _OutcomeTable(kinds.OUTCOME, ("tenant", "delivery_id", "outcome"), (), _moved, (), _write_only),
+    OutcomeTable(kinds.OUTCOME, ("tenant", "delivery_id", "outcome"), (), _moved, (), _write_only),
     Table(kinds.CURSOR, ("tenant", "source"), ("value",), lambda _, value: (value,), ("value",), lambda _, row: row[0]),
 )
 """In the order in which a commit writes them: an outcome moves the ledger row that was written before it."""

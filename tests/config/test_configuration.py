@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lhd.config import Configuration, key_lines
+from lhd.config import Configuration
 from lhd.errors import ConfigurationError
 from lhd.sources.registry import Registry
+from lhd.toml_document import key_lines
 
 SOURCE = """\
 [sources.trusted]

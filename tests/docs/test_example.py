@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from lhd.cli import app
-from lhd.config import Configuration, Location, dotted, key_lines
+from lhd.config import Configuration
 from lhd.sources.registry import Registry
+from lhd.toml_document import Location, dotted, key_lines
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "config.example.toml"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import anyio
 
-from lhd.config import Configuration, Document, validate
+from lhd.config import Configuration
 from lhd.core.commands import Command
 from lhd.core.commands.deliveries import EnsureEventDef
 from lhd.engine import Engine
@@ -20,6 +20,7 @@ from lhd.http import HttpListener
 from lhd.intake.intake import Refusals
 from lhd.sources.registry import Registry
 from lhd.sources.runner import SourceRunner
+from lhd.toml_document import Document, validate
 
 SECRET = b"It's a Secret to Everybody"
 TENANT = "default"
