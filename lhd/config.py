@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import ssl
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from lhd.core.ids import is_lh_name
 from lhd.errors import ConfigurationError
-from lhd.plugin import Secret
-from lhd.toml_document import Document, validate
+from lhd.plugin import ConfigError, Secret
+from lhd.toml_document import Document, Location, validate
 
 
 class Table(BaseModel):
@@ -91,7 +92,7 @@ class OAuthChoice(Table):
 class ListenerTable(Table):
     """``[[grpc.listeners]]``."""
 
-    name: str = Field("PLAIN", min_length=1, description="Shown in logs and by status.")
+    name: str | None = Field(None, min_length=1, description="Shown in logs and by status; else its address.")
     listen: str = Field(description="Where LittleHorse clients connect.")
     advertise: str | None = Field(None, description="host:port that workers are told to poll; else `listen`.")
     tls: TlsTable | None = Field(None, description="Serve TLS.")
@@ -263,6 +264,40 @@ def contradictions(document: Document) -> list[str]:
         if name is not None and name in names[:number]:
             found.append(document.finding(("event", number, "name"), f"the event '{name}' is defined more than once"))
     return found + _shared_paths(document)
+
+
+def unusable(configuration: Configuration, document: Document) -> list[str]:
+    """Findings about what valid keys name and nobody can use: certificates, keys and secrets of gRPC listeners."""
+    found = []
+    for number, listener in enumerate(configuration.grpc.listeners):
+        place: Location = ("grpc", "listeners", number)
+        if listener.tls is not None and (problem := _tls_problem(listener.tls)):
+            found.append(document.finding((*place, "tls"), problem))
+        if isinstance(listener.auth, OAuthChoice):
+            try:
+                listener.auth.oauth.client_secret.read()
+            except ConfigError as error:
+                found.append(document.finding((*place, "auth"), error.text))
+    return found
+
+
+def _tls_problem(tls: TlsTable) -> str | None:
+    for path in filter(None, (tls.cert, tls.key, tls.client_ca)):
+        try:
+            Path(path).read_bytes()
+        except OSError as error:
+            return f"{path} cannot be read: {error.strerror}"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.cert, tls.key)
+    except (ssl.SSLError, ValueError):
+        return f"{tls.cert} and {tls.key} are no certificate in PEM with its unencrypted private key"
+    try:
+        if tls.client_ca is not None:
+            context.load_verify_locations(tls.client_ca)
+    except (ssl.SSLError, ValueError):
+        return f"{tls.client_ca} holds no certificate in PEM"
+    return None
 
 
 def _open_listeners(document: Document) -> list[str]:

@@ -175,7 +175,7 @@ class Daemon:
         advertised = Address.parse(table.advertise or str(Address(host=address.host, port=port)))
         api.advertised.host, api.advertised.port = advertised.host, advertised.port
         several = len(self._configuration.grpc.all_listeners) > 1
-        self._addresses[f"grpc {table.name}" if several else "grpc"] = f"{address.host}:{port}"
+        self._addresses[f"grpc {table.name or table.listen}" if several else "grpc"] = f"{address.host}:{port}"
         return server
 
     def _announce_ready(self) -> None:

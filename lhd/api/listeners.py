@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import grpc
+import structlog
 
 from lhd.api.server import Authenticate, nobody_asks
 from lhd.config import OAuthTable, TlsTable
@@ -48,6 +49,7 @@ class OAuth:
         self._clock_s = clock_s
         self._known: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self._session: aiohttp.ClientSession | None = None
+        self._log = structlog.get_logger("lhd.api")
 
     async def __call__(self, context: Any) -> str:
         """See :data:`lhd.api.server.Authenticate`."""
@@ -76,6 +78,7 @@ class OAuth:
                 response.raise_for_status()
                 answer = await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            self._log.warning("a token cannot be checked", url=self._table.introspect_url, cause=type(error).__name__)
             text = f"the token cannot be checked with the authorisation server ({type(error).__name__})"
             raise Rejection(Code.ABORTED, text) from error
         if not isinstance(answer, dict):

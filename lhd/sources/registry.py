@@ -13,7 +13,7 @@ from typing import Any
 import pluggy
 
 from lhd import plugin
-from lhd.config import Configuration, contradictions
+from lhd.config import Configuration, contradictions, unusable
 from lhd.errors import ConfigurationError
 from lhd.intake.routes import Routes
 from lhd.plugin import ConfigError, ConfigErrors, Source, SourceConfig
@@ -93,7 +93,7 @@ class Registry:
         except ConfigurationError as error:
             findings = error.findings + findings
         else:
-            findings += self._load_directories(configuration, document)
+            findings += unusable(configuration, document) + self._load_directories(configuration, document)
         sources = []
         tables = document.data.get("sources", {})
         for name, table in tables.items() if isinstance(tables, dict) else ():
