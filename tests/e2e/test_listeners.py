@@ -530,8 +530,9 @@ def test_run_refuses_a_listener_beyond_loopback_and_starts_it_when_insecure_is_m
         assert daemon.stop() == 0
 
 
-@pytest.mark.parametrize("tls", ["", TLS])
-def test_mtls_without_the_authority_of_the_clients_is_a_finding(tmp_path: Path, tls: str) -> None:
+@pytest.mark.parametrize("with_tls", [False, True])
+def test_mtls_without_the_authority_of_the_clients_is_a_finding(tmp_path: Path, with_tls: bool) -> None:
+    tls = Files(tmp_path).tls if with_tls else ""
     daemon = daemon_with(tmp_path, with_listener("127.0.0.1:2101") + tls + 'auth = "mtls"\n')
     lines = daemon.config.read_text().splitlines()
     result = daemon.lhd("check")
@@ -574,7 +575,8 @@ def test_run_names_a_certificate_file_that_it_cannot_use(tmp_path: Path, wrong: 
 
 
 def test_run_names_a_client_secret_that_it_cannot_find(tmp_path: Path) -> None:
-    oauth = OAUTH.replace('"S"', '"OAUTH_SECRET_OF_NOBODY"')
+    secret = 'client_secret = { env = "OAUTH_SECRET_OF_NOBODY" }'
+    oauth = f'auth = {{ oauth = {{ introspect_url = "http://a/b", client_id = "lhd", {secret} }} }}\n'
     result = daemon_with(tmp_path, with_listener(f"127.0.0.1:{free_port()}") + oauth).lhd("run")
     assert result.returncode == 78
     assert "OAUTH_SECRET_OF_NOBODY" in result.stderr
