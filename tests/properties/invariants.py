@@ -24,7 +24,7 @@ from lhd.core.kinds import TERMINAL, UNFINISHED, USER_TASK_ENDED, Outcome, Timer
 from lhd.core.records import Key
 from lhd.core.values import EvaluationError
 from tests.properties import thread_rules
-from tests.properties.thread_rules import FAILED, STOPPED, is_stopped_for_good, node_of, node_runs, thread_of
+from tests.properties.thread_rules import FAILED, STOPPED, is_stopped_for_good, node_of, node_runs
 from tests.properties.whole_world import WholeWorld
 from tests.properties.workflows import BELLS
 
@@ -53,7 +53,7 @@ def an_event_is_claimed_by_exactly_one_node_run_and_a_completed_wait_has_exactly
 
 def an_event_that_fits_a_waiting_node_run_is_not_left_unclaimed(world: WholeWorld) -> None:
     for key, node_run in node_runs(world, "external_event"):
-        if node_run.status != LHStatus.RUNNING:
+        if node_run.status != LHStatus.RUNNING or world.rows[kinds.WF_RUN][key[:2]].status in TERMINAL:
             continue
         assert not node_run.external_event.timed_out
         for event_key, event in world.rows[kinds.EXTERNAL_EVENT].items():
@@ -67,40 +67,48 @@ def an_event_that_fits_a_waiting_node_run_is_not_left_unclaimed(world: WholeWorl
 
 
 def the_running_waits_with_a_key_have_one_marker_each_and_only_halted_ones_may_have_one(world: WholeWorld) -> None:
-    """A halted one keeps its marker while nothing was correlated to it and its WfRun goes on."""
-    waiting: dict[LHStatus, Counter[Key]] = {LHStatus.RUNNING: Counter(), LHStatus.HALTED: Counter()}
+    """A halted one keeps its marker until something is correlated to it or its WfRun ends.
+
+    A WfRun can complete over a halted thread, and what then still moves may come to wait for a key.
+    """
+    certain: Counter[Key] = Counter()
+    possible: Counter[Key] = Counter()
     for key, node_run in node_runs(world, "external_event"):
         wait = node_run.external_event
-        if node_run.status in waiting and wait.HasField("correlation_key"):
-            waiting[node_run.status][key[0], wait.external_event_def_id.name, wait.correlation_key, *key[1:]] += 1
+        marker = (key[0], wait.external_event_def_id.name, wait.correlation_key, *key[1:])
+        wf_run = world.rows[kinds.WF_RUN][key[:2]]
+        waits = node_run.status in (LHStatus.RUNNING, LHStatus.HALTED) and wf_run.status not in FAILED
+        if waits and wait.HasField("correlation_key"):
+            is_certain = node_run.status == LHStatus.RUNNING and wf_run.status not in TERMINAL
+            (certain if is_certain else possible)[marker] += 1
     markers = Counter(world.rows[kinds.MARKER])
-    assert waiting[LHStatus.RUNNING] <= markers <= waiting[LHStatus.RUNNING] + waiting[LHStatus.HALTED]
-    for _, _, _, *waiter in markers:
-        wf_run = world.rows[kinds.WF_RUN]["default", waiter[0]]
-        assert wf_run.status not in TERMINAL, "nobody waits for a key in a WfRun that has ended"
+    assert certain <= markers <= certain + possible, (certain, markers, possible)
 
 
-def _timers_of_waits(world: WholeWorld, action: TimerAction, waiting: Iterator[Key], has_target: int) -> None:
-    """Each wait has one timer, whether it runs or is halted; one that is halted for good may have lost it."""
+def _timers_of_waits(world: WholeWorld, action: TimerAction, waiting: Iterator[Key]) -> None:
+    """Each wait has one timer, whether it runs or is halted; one that is halted for good has none.
+
+    What is halted below a thread that is halted for good has one only if it was started later, by an interrupt.
+    """
     certain: Counter[Key] = Counter()
     possible: Counter[Key] = Counter()
     for key in waiting:
-        assert len(key) == has_target
-        node_run = world.rows[kinds.NODE_RUN][key[:4]]
-        if node_run.status in (LHStatus.RUNNING, LHStatus.HALTED):
-            (possible if is_stopped_for_good(world, key) else certain)[key] += 1
+        status = world.rows[kinds.NODE_RUN][key[:4]].status
+        if status == LHStatus.RUNNING or (status == LHStatus.HALTED and not is_stopped_for_good(world, key)):
+            certain[key] += 1
+        elif status == LHStatus.HALTED and not is_stopped_for_good(world, key, itself=True):
+            possible[key] += 1
     timers = _targets(world, action)
-    assert certain <= timers <= certain + possible, (timers, certain, possible)
+    assert certain <= timers <= certain + possible, (certain, timers, possible)
 
 
 def the_waits_with_a_timeout_have_one_timer_each_and_nothing_else_has_one(world: WholeWorld) -> None:
     waiting = (
         key
         for key, node_run in node_runs(world, "external_event")
-        if not node_run.external_event.timed_out
-        and node_of(world, node_run).external_event.HasField("timeout_seconds")
+        if not node_run.external_event.timed_out and node_of(world, node_run).external_event.HasField("timeout_seconds")
     )
-    _timers_of_waits(world, TimerAction.EXTERNAL_EVENT_TIMEOUT, waiting, 4)
+    _timers_of_waits(world, TimerAction.EXTERNAL_EVENT_TIMEOUT, waiting)
 
 
 def the_sleeps_have_one_timer_each_and_nothing_else_has_one(world: WholeWorld) -> None:
@@ -110,7 +118,7 @@ def the_sleeps_have_one_timer_each_and_nothing_else_has_one(world: WholeWorld) -
         for key, node_run in node_runs(world, "sleep")
         if not node_run.sleep.matured
     )
-    _timers_of_waits(world, TimerAction.SLEEP, sleeping, 5)
+    _timers_of_waits(world, TimerAction.SLEEP, sleeping)
     for timer in world.rows[kinds.TIMER].values():
         if timer.action == TimerAction.SLEEP:
             assert timer.due_ms == timer.target[2]

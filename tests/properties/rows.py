@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lhd.core import kinds
-from lhd.store.tables import TABLES, Table
+from lhd.store.table import Table
+from lhd.store.tables import TABLES
 from tests.properties.whole_world import WholeWorld, encoded
 
 Rows = dict[str, list[tuple[Any, ...]]]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from lhd.core.commands import Command, decide
 from lhd.core.commands.timers import TimerDue
-from lhd.core.correlation import AdvanceRun
 from lhd.core.records import Transaction
+from lhd.core.run import AdvanceRun
 from lhd.engine import Engine
 from lhd.errors import Code, Rejection
 from tests.core.world import TENANT
@@ -118,7 +118,7 @@ def commands(sequence: list[Move]) -> list[tuple[int, Any]]:
     return list(enumerate(asked, start=1))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     sequence=st.lists(moves.moves(), min_size=2, max_size=24),
     poison=st.sampled_from([REFUSED, *BUGS]),

@@ -13,7 +13,7 @@ from lhd.errors import Rejection
 from tests.core.ledger import keyed
 from tests.core.shapes import correlate, of_type
 from tests.properties import invariants, moves
-from tests.properties.moves import Ask, Claim, Pass, Release, Report, play
+from tests.properties.moves import Ask, Checkpoint, Claim, Control, Nudge, Pass, Release, Report, Ring, Treat, play
 from tests.properties.whole_world import WholeWorld
 from tests.properties.workflows import KEYED
 
@@ -94,6 +94,30 @@ class EngineMachine(RuleBasedStateMachine):
     def a_worker_was_gone(self) -> None:
         play(self.world, Release(0))
 
+    @precondition(lambda self: self.world.handed_out)
+    @rule(move=moves.checkpoints())
+    def put_checkpoint(self, move: Checkpoint) -> None:
+        play(self.world, move)
+
+    @precondition(lambda self: self.world.rows[kinds.WF_RUN])
+    @rule(move=moves.controls())
+    def stop_resume_or_rescue(self, move: Control) -> None:
+        play(self.world, move)
+
+    @precondition(lambda self: self.world.rows[kinds.USER_TASK_RUN])
+    @rule(move=moves.treatments())
+    def treat_a_user_task(self, move: Treat) -> None:
+        play(self.world, move)
+
+    @precondition(lambda self: self.world.rows[kinds.WF_RUN])
+    @rule(move=moves.rings())
+    def ring(self, move: Ring) -> None:
+        play(self.world, move)
+
+    @rule(move=moves.nudges())
+    def nudge(self, move: Nudge) -> None:
+        play(self.world, move)
+
     @invariant()
     def every_rule_holds(self) -> None:
         # A timer that is set for now, or for a time that has been, is due at once.
@@ -102,7 +126,7 @@ class EngineMachine(RuleBasedStateMachine):
 
 
 TestEngineRules: Any = EngineMachine.TestCase
-TestEngineRules.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestEngineRules.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 
 
 def test_a_queued_event_that_becomes_live_is_given_to_who_waits() -> None:

@@ -24,6 +24,8 @@ def test_the_records_before_a_command_are_byte_for_byte_the_same_after_it(sequen
         for kind, of_kind in world.rows.items():
             if not kind.write_only and kind is not kinds.CURSOR:
                 for key, value in of_kind.items():
+                    if not world.memory.is_loaded(kind.lane_of(key)):
+                        continue  # Nobody has read it yet.
                     assert world.memory.lookup(kind, key) is value, "the rows are what the memory shares"
 
 

@@ -3,7 +3,16 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from littlehorse.model import LHStatus, Node, NodeRun, ThreadRun, ThreadType, WfRun
+from littlehorse.model import (
+    LHStatus,
+    Node,
+    NodeRun,
+    ThreadRun,
+    ThreadType,
+    WaitForThreadsRun,
+    WaitForThreadsStrategy,
+    WfRun,
+)
 
 from lhd.core import kinds
 from lhd.core.kinds import TERMINAL
@@ -40,20 +49,25 @@ def threads_of(world: WholeWorld, wf_run: Key) -> dict[int, ThreadRun]:
     return archived | {thread.number: thread for thread in world.rows[kinds.WF_RUN][wf_run].thread_runs}
 
 
-def thread_of(world: WholeWorld, node_run: Key) -> ThreadRun:
-    """The ThreadRun of a NodeRun."""
-    return threads_of(world, node_run[:2])[node_run[2]]
+def is_stopped_for_good(world: WholeWorld, node_run: Key, *, itself: bool = False) -> bool:
+    """Whether the thread of a NodeRun, or an ancestor of it, was halted because nobody waits for it any more.
 
-
-def is_stopped_for_good(world: WholeWorld, node_run: Key) -> bool:
-    """Whether the thread of a NodeRun, or an ancestor of it, was halted because nobody waits for it any more."""
+    ``itself`` looks at the thread alone.
+    """
     threads = threads_of(world, node_run[:2])
     thread: ThreadRun | None = threads[node_run[2]]
     while thread is not None:
         if any(reason.HasField("halted_by_parent") for reason in thread.halt_reasons):
             return True
-        thread = threads[thread.parent_thread_id] if thread.HasField("parent_thread_id") else None
+        thread = threads[thread.parent_thread_id] if thread.HasField("parent_thread_id") and not itself else None
     return False
+
+
+def was_cut_short(world: WholeWorld, wf_run: Key) -> bool:
+    """Whether the loop guard has stopped the WfRun, wherever its threads were."""
+    entrypoint = threads_of(world, wf_run)[0]
+    failures = _current(world, wf_run, entrypoint).failures
+    return any(failure.failure_name == "INTERNAL_ERROR" for failure in failures)
 
 
 def _all(world: WholeWorld) -> Iterator[tuple[Key, WfRun, dict[int, ThreadRun]]]:
@@ -86,7 +100,9 @@ def parents_list_their_children_and_children_name_their_parent(world: WholeWorld
     for key, _, threads in _all(world):
         listed = {(child, number) for number, thread in threads.items() for child in thread.child_thread_ids}
         named = {
-            (number, thread.parent_thread_id) for number, thread in threads.items() if thread.HasField("parent_thread_id")
+            (number, thread.parent_thread_id)
+            for number, thread in threads.items()
+            if thread.HasField("parent_thread_id")
         }
         assert listed == named, key
         assert all(len(set(thread.child_thread_ids)) == len(thread.child_thread_ids) for thread in threads.values())
@@ -155,16 +171,23 @@ def a_thread_is_where_its_last_node_run_is(world: WholeWorld) -> None:
             assert thread.HasField("end_time") == (thread.status in TERMINAL), (key, number)
 
 
-def exactly_the_halted_threads_have_a_reason(world: WholeWorld) -> None:
+def halted_threads_have_a_reason_and_others_have_none(world: WholeWorld) -> None:
+    """One that is still halting when it is resumed halts first and then goes on."""
     for key, _, threads in _all(world):
         for number, thread in threads.items():
-            halts = thread.status in (LHStatus.HALTED, LHStatus.HALTING)
-            assert bool(thread.halt_reasons) == halts, (key, number, _reasons(thread))
+            if thread.status != LHStatus.HALTING:
+                halts = thread.status == LHStatus.HALTED
+                assert bool(thread.halt_reasons) == halts, (key, number, _reasons(thread))
 
 
 def a_reason_to_halt_is_still_one(world: WholeWorld) -> None:
-    """execution.md 4.5: what is resolved is dropped, and then the thread goes on."""
-    for key, _, threads in _all(world):
+    """execution.md 4.5: what is resolved is dropped, and then the thread goes on.
+
+    Only where the WfRun has ended over a halted thread no handler of that thread starts any more.
+    """
+    for key, wf_run, threads in _all(world):
+        if was_cut_short(world, key):
+            continue
         for number, thread in threads.items():
             for reason in thread.halt_reasons:
                 where = (key, number, str(reason))
@@ -187,7 +210,7 @@ def a_reason_to_halt_is_still_one(world: WholeWorld) -> None:
                         assert thread.status == LHStatus.HALTING or handler.status != LHStatus.COMPLETED, where
                         assert handler.status not in FAILED, where
                     case "pending_interrupt" | "pending_failure":
-                        assert thread.status == LHStatus.HALTING, where
+                        assert thread.status == LHStatus.HALTING or wf_run.status in TERMINAL, where
                     case "halted_by_parent":
                         assert reason.halted_by_parent.parent_thread_run_number in threads, where
                     case "manual_halt":
@@ -204,7 +227,14 @@ def _children(threads: dict[int, ThreadRun], parent: ThreadRun) -> list[ThreadRu
     ]
 
 
-def below_a_halted_thread_only_its_handlers_run(world: WholeWorld) -> None:
+def _was_rescued(world: WholeWorld, wf_run: Key, thread: ThreadRun) -> bool:
+    earlier = (
+        world.rows[kinds.NODE_RUN][*wf_run, thread.number, position] for position in range(thread.current_node_position)
+    )
+    return any(node_run.failures and not node_run.failures[-1].was_properly_handled for node_run in earlier)
+
+
+def below_a_halted_thread_only_its_handlers_and_rescued_threads_run(world: WholeWorld) -> None:
     """The children of one that has ended are not its children any more in this respect."""
     for key, _, threads in _all(world):
         for number, thread in threads.items():
@@ -213,7 +243,8 @@ def below_a_halted_thread_only_its_handlers_run(world: WholeWorld) -> None:
             handlers = {reason.handling_failure.handler_thread_id for reason in thread.halt_reasons}
             for child in _children(threads, thread):
                 beside = child.type == ThreadType.INTERRUPT or child.number in handlers
-                assert beside or child.status in STOPPED, (key, number, child.number, _reasons(thread))
+                runs = beside or _was_rescued(world, key, child)
+                assert runs or child.status in STOPPED, (key, number, child.number, _reasons(thread))
 
 
 def a_halting_thread_has_something_that_cannot_stop(world: WholeWorld) -> None:
@@ -232,9 +263,7 @@ def what_is_pending_names_threads_that_are_halting(world: WholeWorld) -> None:
             for reason in thread.halt_reasons
             if reason.HasField("pending_interrupt")
         )
-        failures = Counter(
-            number for number, thread in threads.items() if "pending_failure" in _reasons(thread)
-        )
+        failures = Counter(number for number, thread in threads.items() if "pending_failure" in _reasons(thread))
         pending = wf_run.pending_interrupts
         assert Counter((one.interrupted_thread_id, one.external_event_id.guid) for one in pending) == interrupts, key
         assert Counter(one.failed_thread_run for one in wf_run.pending_failures) == failures, key
@@ -243,7 +272,11 @@ def what_is_pending_names_threads_that_are_halting(world: WholeWorld) -> None:
 def an_event_interrupts_a_thread_at_most_once(world: WholeWorld) -> None:
     for key, wf_run, threads in _all(world):
         triggers = Counter(
-            (thread.parent_thread_id, thread.interrupt_trigger_id.external_event_def_id.name, thread.interrupt_trigger_id.guid)
+            (
+                thread.parent_thread_id,
+                thread.interrupt_trigger_id.external_event_def_id.name,
+                thread.interrupt_trigger_id.guid,
+            )
             for thread in threads.values()
             if thread.HasField("interrupt_trigger_id")
         )
@@ -257,17 +290,36 @@ def an_event_interrupts_a_thread_at_most_once(world: WholeWorld) -> None:
             assert world.rows[kinds.EXTERNAL_EVENT][*key, event_def, guid].claimed, (key, guid)
 
 
-def who_waits_for_threads_waits_for_some_that_go_on(world: WholeWorld) -> None:
-    """What has ended has been noticed, and what was noticed is so."""
+def who_waits_for_threads_knows_how_they_are(world: WholeWorld) -> None:
+    """What has ended has been noticed, and each entry says what is so."""
     for key, node_run in node_runs(world, "wait_for_threads"):
         threads = threads_of(world, key[:2])
-        entries = list(node_run.wait_for_threads.threads)
-        if node_run.status == LHStatus.RUNNING:
-            for entry in entries:
+        goes_on = world.rows[kinds.WF_RUN][key[:2]].status not in TERMINAL
+        for entry in node_run.wait_for_threads.threads if goes_on and node_run.status == LHStatus.RUNNING else ():
+            thread = threads[entry.thread_run_number]
+            where = (key, entry.thread_run_number)
+            match entry.waiting_status:
+                case WaitForThreadsRun.THREAD_IN_PROGRESS:
+                    assert thread.status not in TERMINAL, where
+                case WaitForThreadsRun.THREAD_HANDLING_FAILURE:
+                    assert thread.status in FAILED, where
+                    assert threads[entry.failure_handler_thread_run_id].status not in TERMINAL, where
+                case WaitForThreadsRun.THREAD_COMPLETED_OR_FAILURE_HANDLED:
+                    handled = entry.thread_run_number in threads[key[2]].handled_failed_children
+                    assert thread.status == LHStatus.COMPLETED or handled, where
+
+
+def whom_nobody_waits_for_any_more_is_stopped_for_good(world: WholeWorld) -> None:
+    """execution.md 6.5: where one thread was enough, the others that were still in progress never go on."""
+    for key, node_run in node_runs(world, "wait_for_threads"):
+        strategy = node_of(world, node_run).wait_for_threads.strategy
+        if node_run.status != LHStatus.COMPLETED or strategy == WaitForThreadsStrategy.WAIT_FOR_ALL:
+            continue
+        threads = threads_of(world, key[:2])
+        for entry in node_run.wait_for_threads.threads:
+            if entry.waiting_status == WaitForThreadsRun.THREAD_IN_PROGRESS:
                 thread = threads[entry.thread_run_number]
-                assert entry.thread_status == thread.status, key
-                done = entry.waiting_status not in (entry.DESCRIPTOR.fields_by_name and 0, 4)
-                assert done or thread.status not in TERMINAL or entry.HasField("failure_handler_thread_run_id"), key
+                assert thread.status in TERMINAL or "halted_by_parent" in _reasons(thread), (key, thread.number)
 
 
 RULES = (
@@ -277,10 +329,12 @@ RULES = (
     a_thread_has_one_node_run_at_each_position_and_only_the_last_is_not_over,
     a_node_run_that_is_over_has_an_end_and_a_failed_one_its_failures,
     a_thread_is_where_its_last_node_run_is,
-    exactly_the_halted_threads_have_a_reason,
+    halted_threads_have_a_reason_and_others_have_none,
     a_reason_to_halt_is_still_one,
-    below_a_halted_thread_only_its_handlers_run,
+    below_a_halted_thread_only_its_handlers_and_rescued_threads_run,
     a_halting_thread_has_something_that_cannot_stop,
     what_is_pending_names_threads_that_are_halting,
     an_event_interrupts_a_thread_at_most_once,
+    who_waits_for_threads_knows_how_they_are,
+    whom_nobody_waits_for_any_more_is_stopped_for_good,
 )

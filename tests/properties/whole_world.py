@@ -1,5 +1,6 @@
 """A world that keeps every row as a store would, writes down every command, and watches what each one touches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,8 +44,8 @@ def _lasting_of_node_run(old: NodeRun, new: NodeRun) -> bool:
         fields += ["status", "end_time", "error_message"]
     for part in (before, after):
         for name in fields:
-            part.ClearField(name)  # type: ignore[arg-type]
-    return before == after
+            part.ClearField(name)
+    return bool(before == after)
 
 
 def _pairs(old: NodeRun, new: NodeRun) -> Any:
@@ -60,7 +61,7 @@ def _lasting_of_wf_run(old: WfRun, new: WfRun) -> bool:
     if old.status == LHStatus.ERROR and new.status != LHStatus.ERROR:
         return True
     before, after = _copy(old), _copy(new)
-    ended = [thread for thread in old.thread_runs if thread.status in TERMINAL]
+    ended = [thread for thread in old.thread_runs if thread.status in (LHStatus.COMPLETED, LHStatus.EXCEPTION)]
     if old.status != LHStatus.ERROR:
         now = {thread.number: thread for thread in new.thread_runs}
         for thread in ended:
@@ -70,11 +71,11 @@ def _lasting_of_wf_run(old: WfRun, new: WfRun) -> bool:
                 return False
     for part in (before, after):
         for name in ("thread_runs", "greatest_threadrun_number", "pending_interrupts", "pending_failures"):
-            part.ClearField(name)  # type: ignore[arg-type]
+            part.ClearField(name)
         part.parent_trigger.ClearField("waiting_node_run")
         if old.status == LHStatus.ERROR:
             part.ClearField("end_time")
-    return before == after
+    return bool(before == after)
 
 
 def _same_end(old: Any, new: Any) -> bool:
@@ -124,22 +125,25 @@ class WholeWorld(World):
         self.rows: dict[Kind[Any], dict[Key, Any]] = {kind: {} for kind in BY_KIND}
         self.outcome_ms: dict[str, int] = {}
         self.script: list[Decided] = []
+        self.definitions = 0
         self.handed_out: list[ScheduledTask] = []
         self._cleared: set[LaneId] = set()
+        self._seen: dict[tuple[Kind[Any], Key], tuple[Any, tuple[Any, ...]]] = {}
 
     @classmethod
-    def defined(cls) -> "WholeWorld":
-        """A world with the definitions of the property tests."""
+    def defined(cls, definitions: Sequence[Any] | None = None) -> "WholeWorld":
+        """A world with the definitions of the property tests, or others; its script says where they end."""
         world = cls(workflows.SETTINGS)
-        for request in workflows.definitions():
+        for request in workflows.definitions() if definitions is None else definitions:
             world.submit(request)
+        world.definitions = len(world.script)
         return world
 
     def submit(self, request: Any, *, command_ms: int | None = None) -> Any:
         command_time = CommandTime(self.now_ms if command_ms is None else command_ms, self.now_ms)
         self.script.append(Decided(request, command_time, len(self.script) + 1))
         before = [
-            (kind, key, value, encoded(kind, key, value))
+            (kind, key, value, self._encoded(kind, key, value))
             for kind, rows in self.rows.items()
             for key, value in rows.items()
         ]
@@ -154,6 +158,13 @@ class WholeWorld(World):
                 assert encoded(kind, key, value) == was, f"the shared {kind.name} {key} was changed in place"
                 self._check_history(kind, key, value, was)
             self._cleared |= outer
+
+    def _encoded(self, kind: Kind[Any], key: Key, value: Any) -> tuple[Any, ...]:
+        """The record as its row had it when it was last looked at, which each command is held to."""
+        known = self._seen.get((kind, key))
+        if known is None or known[0] is not value:
+            known = self._seen[kind, key] = value, encoded(kind, key, value)
+        return known[1]
 
     def _check_history(self, kind: Kind[Any], key: Key, value: Any, was: tuple[Any, ...]) -> None:
         if kind not in FINAL or not FINAL[kind](value) or kind.lane_of(key) in self._cleared:
