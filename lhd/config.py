@@ -7,21 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from littlehorse.model import PutExternalEventDefRequest, TypeDefinition
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lhd.core.ids import is_lh_name
 from lhd.errors import ConfigurationError
-from lhd.plugin import ConfigError, Secret
+from lhd.plugin import ConfigError, Model, Secret
 from lhd.toml_document import Document, Location, validate
 
 
-class Table(BaseModel):
-    """Base of the models: frozen, strict, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Address(Table):
+class Address(Model):
     """A host and a port."""
 
     host: str
@@ -51,7 +45,7 @@ def _address(text: str) -> str:
     return str(Address.parse(text))
 
 
-class DaemonTable(Table):
+class DaemonTable(Model):
     """``[daemon]``."""
 
     data_dir: str = Field("./lhd-data", description="Holds the store, its lock and the admin socket.")
@@ -60,7 +54,7 @@ class DaemonTable(Table):
     ledger_days: float = Field(30, gt=0, le=36_500, description="How long settled ledger rows are kept.")
 
 
-class TlsTable(Table):
+class TlsTable(Model):
     """``tls`` of a listener."""
 
     cert: str = Field(description="Path of the certificate chain (PEM).")
@@ -68,7 +62,7 @@ class TlsTable(Table):
     client_ca: str | None = Field(None, description="Path of the authority of the clients' certificates (PEM).")
 
 
-class OAuthTable(Table):
+class OAuthTable(Model):
     """``oauth`` of a listener's ``auth``: tokens are introspected (RFC 7662)."""
 
     introspect_url: str = Field(description="Where the authorisation server tells what a token is.")
@@ -83,13 +77,13 @@ class OAuthTable(Table):
         return url
 
 
-class OAuthChoice(Table):
+class OAuthChoice(Model):
     """``auth = { oauth = ... }``."""
 
     oauth: OAuthTable
 
 
-class ListenerTable(Table):
+class ListenerTable(Model):
     """``[[grpc.listeners]]``."""
 
     name: str | None = Field(None, min_length=1, description="Shown in logs and by status; else its address.")
@@ -113,7 +107,7 @@ class ListenerTable(Table):
         return self.tls is not None and self.auth != "none"
 
 
-class GrpcTable(Table):
+class GrpcTable(Model):
     """``[grpc]``: one listener in short form, more in ``listeners``."""
 
     listen: str = Field("127.0.0.1:2023", description="Where LittleHorse clients connect.")
@@ -132,7 +126,7 @@ class GrpcTable(Table):
         return (short, *self.listeners)
 
 
-class HttpTable(Table):
+class HttpTable(Model):
     """``[http]``."""
 
     listen: str = Field("127.0.0.1:8077", description="Where webhooks arrive.")
@@ -140,14 +134,16 @@ class HttpTable(Table):
     compat_health_listen: str | None = Field(
         None, description="/readiness, /liveness, /status and /metrics, as clients of the original know them."
     )
-    insecure: bool = Field(False, description="Allow admin_listen beyond loopback, where it has no authentication.")
+    insecure: bool = Field(
+        False, description="Allow admin_listen and compat_health_listen beyond loopback, without authentication."
+    )
 
     _addresses = field_validator("listen", "admin_listen", "compat_health_listen")(
         lambda text: text if text is None else _address(text)
     )
 
 
-class LimitsTable(Table):
+class LimitsTable(Model):
     """``[limits]``."""
 
     inbox_commands_max: int = Field(4096, ge=1, description="Commands that wait for the engine.")
@@ -162,10 +158,10 @@ class LimitsTable(Table):
     dead_letters_max: int = Field(10_000, ge=0, description="Dead letters kept.")
     dead_letter_bytes_max: int = Field(262_144, ge=0, description="Bytes of a dead letter's body that are kept.")
     wal_bytes_max: int = Field(67_108_864, ge=1_048_576, description="Size at which the write-ahead log begins anew.")
-    refused_max: int = Field(200, ge=0, description="Refused signals that `lhd status` can show.")
+    refused_max: int = Field(200, ge=0, description="Refused signals that `lhd status --json` shows.")
 
 
-class LogTable(Table):
+class LogTable(Model):
     """``[log]``."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is shown.")
@@ -176,14 +172,14 @@ _SECONDS_MAX = 10**11
 """Some three thousand years."""
 
 
-class CorrelatedTable(Table):
+class CorrelatedTable(Model):
     """``correlated`` of an ``[[event]]``."""
 
     ttl_s: int | None = Field(None, ge=1, le=_SECONDS_MAX, description="How long a CorrelatedEvent is kept.")
     delete_after_first: bool = Field(True, description="Delete it once it has been correlated.")
 
 
-class PluginsTable(Table):
+class PluginsTable(Model):
     """``[plugins]``."""
 
     dirs: tuple[str, ...] = Field(
@@ -191,7 +187,7 @@ class PluginsTable(Table):
     )
 
 
-class EventTable(Table):
+class EventTable(Model):
     """``[[event]]``: an ExternalEventDef that the daemon makes sure exists."""
 
     name: str = Field(description="The name of the ExternalEventDef.")
@@ -220,7 +216,7 @@ class EventTable(Table):
         return request
 
 
-class Configuration(Table):
+class Configuration(Model):
     """The whole file. The tables of sources are checked later, by the kinds of source that they name."""
 
     daemon: DaemonTable = DaemonTable()
@@ -230,20 +226,24 @@ class Configuration(Table):
     log: LogTable = LogTable()
     plugins: PluginsTable = PluginsTable()
     event: tuple[EventTable, ...] = Field((), strict=False)
-    sources: dict[str, dict[str, Any]] = {}
+    sources: dict[str, dict[str, Any]] = Field({})
 
 
-def load(path: Path | None) -> tuple[Configuration, Document]:
+def load(path: Path | None) -> Configuration:
     """Read and check a configuration file, or the defaults without one. Raises ConfigurationError."""
-    document = Document.read(path)
+    configuration, findings = examine(Document.read(path))
+    if configuration is None or findings:
+        raise ConfigurationError(findings)
+    return configuration
+
+
+def examine(document: Document) -> tuple[Configuration | None, list[str]]:
+    """The configuration of a document, None where keys are wrong, and findings about all but its sources."""
     findings = contradictions(document)
     try:
-        configuration = validate(Configuration, document.data, document)
+        return validate(Configuration, document.data, document), findings
     except ConfigurationError as error:
-        findings = error.findings + findings
-    if findings:
-        raise ConfigurationError(findings)
-    return configuration, document
+        return None, error.findings + findings
 
 
 def contradictions(document: Document) -> list[str]:

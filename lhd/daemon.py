@@ -244,7 +244,7 @@ class Daemon:
                 }
                 for tenant, name in names
             ],
-            "refused": [dict(fact, at=iso(int(fact["at_ms"]))) for fact in list(self._refusals.last)[-10:]],
+            "refused": [dict(fact, at=iso(int(fact["at_ms"]))) for fact in self._refusals.last],
         }
 
     def _source_status(self, runner: SourceRunner) -> dict[str, Any]:

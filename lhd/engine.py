@@ -274,14 +274,15 @@ class Engine:
                 loads = 0
             except NotLoaded as missing:
                 loads += 1
-                if loads > _LOADS_PER_COMMAND or not await self._try_load(missing, work[len(replies) + 1 :]):
+                if loads > _LOADS_PER_COMMAND or not await self._try_load(missing, work[len(replies) :]):
                     replies.append(self._bug(one.command))
+                    loads = 0
         return replies[: len(requested)]
 
-    async def _try_load(self, missing: NotLoaded, later: Sequence[_Work]) -> bool:
-        """Load what a command lacks, and what those after it will; false where a row of its own cannot be read."""
-        told = self._told(later)
-        others = [NotLoaded(told, [])] if told else self._found_out(later)
+    async def _try_load(self, missing: NotLoaded, work: Sequence[_Work]) -> bool:
+        """Load what the first command lacks, and what all will; false where a row of its own cannot be read."""
+        told = self._told(work)
+        others = [NotLoaded(told, [])] if told else self._found_out(work[1:])
         for wanted in ([missing, *others], [missing]):
             try:
                 await self._load(wanted)

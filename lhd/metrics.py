@@ -17,10 +17,16 @@ BATCH_COMMANDS = Histogram(
     "lhd_batch_commands", "Commands in one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256), registry=REGISTRY
 )
 DELIVERIES = Counter(
-    "lhd_source_deliveries", "Signals that passed the door, by verdict.", ["source", "verdict"], registry=REGISTRY
+    "lhd_source_deliveries",
+    "Deliveries that were verified and decided, by verdict.",
+    ["source", "verdict"],
+    registry=REGISTRY,
 )
 REFUSED = Counter(
-    "lhd_source_refused", "Signals that the door refused, by reason.", ["source", "reason"], registry=REGISTRY
+    "lhd_source_refused",
+    "Requests refused before anything was stored, by reason.",
+    ["source", "reason"],
+    registry=REGISTRY,
 )
 SOURCE_RESTARTS = Counter(
     "lhd_source_restarts", "Times that a source was started again.", ["source"], registry=REGISTRY

@@ -146,7 +146,7 @@ class SourceConfig(Model):
     kind: str = Field(description="The kind of source.")
     tenant: str = Field(
         "default",
-        pattern=r"^[A-Za-z](?:[0-9A-Za-z-]*[0-9A-Za-z])?$",
+        pattern=_TENANT,
         description="The tenant that the source's events belong to.",
     )
     routes: tuple[Route, ...] = Field((), strict=False, description="The first route whose `when` is true is taken.")

@@ -51,7 +51,7 @@ class Notifier:
                 sender.sendto(message.encode(), self._address)
         except OSError as error:
             if not self._failing:  # say it once, not at each sign of life
-                self._log.warning("notify_failed", error=str(error))
+                self._log.warning("the service manager cannot be notified", error=str(error))
             self._failing = True
         else:
             self._failing = False

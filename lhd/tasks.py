@@ -42,8 +42,7 @@ class TaskQueues:
         key = (task.tenant, task.task_def)
         queue = self._queues.setdefault(key, _Queue())
         queue.tasks.append(task)
-        if queue.polls:
-            self._ready.add(key)
+        self._settle(key)
 
     def wait(self, poll: Poll, *, first: bool = False) -> None:
         """Put a poll behind those that wait longer; ``first`` for one whose matched task turned out to be gone."""
@@ -53,8 +52,7 @@ class TaskQueues:
             queue.polls.appendleft(poll)
         else:
             queue.polls.append(poll)
-        if queue.tasks:
-            self._ready.add(key)
+        self._settle(key)
 
     def forget(self, polls: set[Poll]) -> None:
         """Drop the polls of a worker that has left; they are of one TaskDef, or few."""
@@ -62,9 +60,7 @@ class TaskQueues:
             queue = self._queues.get(key)
             if queue is not None:
                 queue.polls = deque(poll for poll in queue.polls if poll not in polls)
-                if not queue.tasks and not queue.polls:
-                    del self._queues[key]
-                    self._ready.discard(key)
+                self._settle(key)
 
     def matches(self) -> Iterator[tuple[QueuedTask, Poll]]:
         """Take the oldest task and the longest-waiting poll of a queue, as long as some queue has both."""
@@ -75,10 +71,17 @@ class TaskQueues:
                 queue.polls.popleft()
             if queue.tasks and queue.polls:
                 yield queue.tasks.popleft(), queue.polls.popleft()
-            if queue.tasks and queue.polls:
-                self._ready.add(key)
-            elif not queue.tasks and not queue.polls:
-                del self._queues[key]
+            self._settle(key)
+
+    def _settle(self, key: tuple[str, str]) -> None:
+        """Note whether a queue has matches, and drop an empty one; others may have changed it at any await."""
+        queue = self._queues.get(key, _Queue())
+        if queue.tasks and queue.polls:
+            self._ready.add(key)
+            return
+        self._ready.discard(key)
+        if not queue.tasks and not queue.polls:
+            self._queues.pop(key, None)
 
     def depth(self) -> dict[tuple[str, str], tuple[int, int]]:
         """For each (tenant, TaskDef) the number of queued tasks and of waiting polls."""

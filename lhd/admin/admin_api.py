@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from lhd.core.access import DEFAULT_TENANT
 from lhd.http import HttpListener
 from lhd.intake.explain import explain
 from lhd.store import Reader
@@ -19,7 +20,7 @@ def add_admin_routes(http: HttpListener, reader: Reader, status: Callable[[], di
 
     async def get_explain(request: web.Request) -> web.Response:
         name = request.query.get("id", "")
-        tenant = request.query.get("tenant", "default")
+        tenant = request.query.get("tenant", DEFAULT_TENANT)
         return _json(await explain(reader, tenant, name))
 
     http.add("GET", "/status", get_status)

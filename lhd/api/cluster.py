@@ -1,5 +1,7 @@
 """Tenants, principals and quotas, and who the caller is (api.md 13)."""
 
+from typing import Any
+
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from littlehorse.model import (
@@ -13,13 +15,13 @@ from littlehorse.model import (
     SearchPrincipalRequest,
     SearchQuotaRequest,
     SearchTenantRequest,
-    Tenant,
     TenantId,
     TenantIdList,
 )
 
 from lhd.api.call import Api, Caller, CallerMethod
 from lhd.api.paging import Query, between, page
+from lhd.api.reads import get
 from lhd.core import kinds
 from lhd.core.commands import Command
 from lhd.core.commands.cluster import CLUSTER, OnBehalf, quota_key
@@ -41,20 +43,14 @@ async def _submit(api: Api, caller: Caller, request: Message) -> Message:
     return reply
 
 
-async def get_tenant(api: Api, caller: Caller, request: TenantId) -> Tenant:  # noqa: ARG001
+async def get_tenant(api: Api, caller: Caller, request: TenantId) -> Any:  # noqa: ARG001
     """GetTenant."""
-    found: Tenant | None = await api.reader.get(kinds.TENANT, (CLUSTER, request.id))
-    if found is None:
-        raise not_found(f"there is no tenant '{request.id}'")
-    return found
+    return await get(api, kinds.TENANT, (CLUSTER, request.id), f"tenant '{request.id}'")
 
 
-async def get_principal(api: Api, caller: Caller, request: PrincipalId) -> Principal:  # noqa: ARG001
+async def get_principal(api: Api, caller: Caller, request: PrincipalId) -> Any:  # noqa: ARG001
     """GetPrincipal."""
-    found: Principal | None = await api.reader.get(kinds.PRINCIPAL, (CLUSTER, request.id))
-    if found is None:
-        raise not_found(f"there is no principal '{request.id}'")
-    return found
+    return await get(api, kinds.PRINCIPAL, (CLUSTER, request.id), f"principal '{request.id}'")
 
 
 async def get_quota(api: Api, caller: Caller, request: QuotaId) -> Quota:  # noqa: ARG001

@@ -6,7 +6,6 @@ from littlehorse.model import (
     BulkJobId,
     BulkJobIdList,
     GetBulkJobRequest,
-    ScheduledWfRun,
     ScheduledWfRunId,
     ScheduledWfRunIdList,
     SearchBulkJobRequest,
@@ -17,16 +16,13 @@ from lhd.api.call import Api, Method
 from lhd.api.paging import Query, page
 from lhd.api.reads import get
 from lhd.core import kinds
-from lhd.errors import invalid_argument, not_found
+from lhd.errors import invalid_argument
 
 
-async def get_scheduled_wf_run(api: Api, tenant: str, request: ScheduledWfRunId) -> ScheduledWfRun:
+async def get_scheduled_wf_run(api: Api, tenant: str, request: ScheduledWfRunId) -> Any:
     """GetScheduledWfRun."""
-    found = await api.reader.get(kinds.SCHEDULED_WF_RUN, (tenant, request.id))
-    if found is None:
-        raise not_found(f"there is no ScheduledWfRun '{request.id}'")
-    scheduled: ScheduledWfRun = found.scheduled
-    return scheduled
+    found = await get(api, kinds.SCHEDULED_WF_RUN, (tenant, request.id), f"ScheduledWfRun '{request.id}'")
+    return found.scheduled
 
 
 async def search_scheduled_wf_run(api: Api, tenant: str, request: SearchScheduledWfRunRequest) -> ScheduledWfRunIdList:

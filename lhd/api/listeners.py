@@ -13,7 +13,7 @@ import structlog
 from lhd.api.server import Authenticate, nobody_asks
 from lhd.config import OAuthTable, TlsTable
 from lhd.core.access import ANONYMOUS
-from lhd.errors import Code, ConfigurationError, Rejection
+from lhd.errors import Code, Rejection
 
 _CACHED_MAX = 10_000
 _CACHED_S = 4 * 3600.0
@@ -21,17 +21,10 @@ _TIMEOUT_S = 10.0
 
 
 def credentials(tls: TlsTable, *, require_client: bool) -> grpc.ServerCredentials:
-    """The certificate of a listener, and the authority of its clients' ones. Raises ConfigurationError."""
-    authority = None if tls.client_ca is None else _read(tls.client_ca)
-    pair = (_read(tls.key), _read(tls.cert))
+    """The certificate of a listener, and the authority of its clients' ones. Raises OSError."""
+    authority = None if tls.client_ca is None else Path(tls.client_ca).read_bytes()
+    pair = (Path(tls.key).read_bytes(), Path(tls.cert).read_bytes())
     return grpc.ssl_server_credentials([pair], authority, require_client_auth=require_client)
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigurationError([f"grpc: {path} cannot be read: {error.strerror}"]) from error
 
 
 async def by_certificate(context: Any) -> str:
@@ -102,7 +95,7 @@ def _principal(answer: dict[str, Any]) -> str:
 
 
 def authentication(auth: Any) -> Authenticate:
-    """How a listener finds out who calls. Raises ConfigurationError."""
+    """How a listener finds out who calls. Raises ConfigError where the client secret cannot be read."""
     if auth == "none":
         return nobody_asks
     return by_certificate if auth == "mtls" else OAuth(auth.oauth)

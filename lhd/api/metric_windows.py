@@ -33,25 +33,22 @@ _ROWS = "window_ms, measure, sum(count), min(least_ms), max(most_ms), sum(total_
 
 async def list_wf_metrics(api: Api, tenant: str, request: ListWfMetricsRequest) -> MetricsList:
     """ListWfMetrics: of one version of a WfSpec, or of all together."""
-    spec = request.wf_spec
-    subject = Subject(tenant, Metric.WORKFLOW, spec.name, "", spec.major_version, spec.revision)
-    return await _list(api, subject, request, MetricWindowId(wf_spec_id=spec))
+    return await _list(api, tenant, request, MetricWindowId(wf_spec_id=request.wf_spec))
 
 
 async def list_task_metrics(api: Api, tenant: str, request: ListTaskMetricsRequest) -> MetricsList:
     """ListTaskMetrics: of one TaskDef, or of all together."""
-    subject = Subject(tenant, Metric.TASK, request.task_def.name)
-    return await _list(api, subject, request, MetricWindowId(task_def_id=request.task_def))
+    return await _list(api, tenant, request, MetricWindowId(task_def_id=request.task_def))
 
 
-async def list_quota_usage_metrics(api: Api, tenant: str, request: ListQuotaUsageMetricsRequest) -> MetricsList:  # noqa: ARG001
+async def list_quota_usage_metrics(api: Api, tenant: str, request: ListQuotaUsageMetricsRequest) -> MetricsList:
     """ListQuotaUsageMetrics: of a tenant's quota, or of a principal's in it."""
-    quota_id = request.quota_id
-    subject = Subject(quota_id.tenant.id, Metric.QUOTA, quota_id.tenant.id, quota_id.principal.id)
-    return await _list(api, subject, request, MetricWindowId(quota_id=quota_id))
+    return await _list(api, tenant, request, MetricWindowId(quota_id=request.quota_id))
 
 
-async def _list(api: Api, subject: Subject, request: Any, window_id: MetricWindowId) -> MetricsList:
+async def _list(api: Api, tenant: str, request: Any, window_id: MetricWindowId) -> MetricsList:
+    subject = _subject_of(tenant, window_id)
+    assert subject is not None
     now_ms = api.engine.now_ms()
     start_ms = milliseconds(request.window_start) if request.HasField("window_start") else now_ms - _HOUR_MS
     end_ms = milliseconds(request.window_end) if request.HasField("window_end") else now_ms

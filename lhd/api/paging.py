@@ -8,7 +8,7 @@ import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from lhd.core.ids import milliseconds
-from lhd.core.kinds import LAST_MS
+from lhd.core.kinds import storable_ms
 from lhd.core.values import INT_MAX, INT_MIN
 from lhd.errors import invalid_argument
 from lhd.store import Reader
@@ -94,4 +94,4 @@ def between(query: Query, column: str, earliest: Timestamp, latest: Timestamp) -
     """Let only rows through whose time is within these, which are part of it; one that is zero sets no bound."""
     for comparison, stamp in ((">=", earliest), ("<=", latest)):
         if milliseconds(stamp):
-            query.where(f"{column} {comparison} ?", max(0, min(milliseconds(stamp), LAST_MS)))
+            query.where(f"{column} {comparison} ?", storable_ms(milliseconds(stamp)))

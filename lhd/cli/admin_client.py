@@ -39,7 +39,7 @@ def ask_configured(config: Path | None, path: str, **query: str) -> Any:
     from lhd.errors import ConfigurationError
 
     try:
-        data_dir = Path(load(config)[0].daemon.data_dir)
+        data_dir = Path(load(config).daemon.data_dir)
     except ConfigurationError as error:
         raise fail("\n".join(error.findings), UNUSABLE_CONFIGURATION) from None
     try:

@@ -178,7 +178,8 @@ class _Demo:
         typer.echo(
             "\nThe configuration that did it, apart from addresses and the secret:\n\n"
             + "\n".join(f"    {line}" for line in self._config.read_text().splitlines()[11:])
-            + "\n\nNext: put it into lhd.toml, then `lhd check -c lhd.toml` and `lhd run -c lhd.toml`."
+            + "\n\nNext: put it into lhd.toml, with a file of your own that holds the secret, then\n"
+            "`lhd check -c lhd.toml` and `lhd run -c lhd.toml`."
         )
 
 

@@ -10,13 +10,14 @@ from lhd.cli.options import FINDINGS, AsJson, ConfigFile, fail
 
 def explain(
     name: Annotated[str, typer.Argument(metavar="ID", help="A delivery, an event's guid, a key or a WfRun id.")],
+    tenant: Annotated[str, typer.Option(help="The tenant that it belongs to.")] = "default",
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell what happened to a delivery, an event, a correlation key or a WfRun, and why."""
     from lhd.cli.admin_client import ask_configured
 
-    answer = ask_configured(config, "/explain", id=name)
+    answer = ask_configured(config, "/explain", id=name, tenant=tenant)
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
         return

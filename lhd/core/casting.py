@@ -7,33 +7,18 @@ from math import isfinite
 from littlehorse.model import Array, Map, TypeDefinition, VariableType, VariableValue
 
 from lhd.core.ids import milliseconds, parse_wf_run_id
-from lhd.core.values import EvaluationError, int_value, is_null, kind_name, text_of, type_name, type_of
+from lhd.core.values import TEXTUAL, EvaluationError, int_value, is_null, kind_name, text_of, type_name, type_of
 
 _INT = re.compile(r"[+-]?0*[0-9]{1,19}")
 _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_CASTS_TO_STR = frozenset(
-    {
-        VariableType.STR,
-        VariableType.INT,
-        VariableType.DOUBLE,
-        VariableType.BOOL,
-        VariableType.BYTES,
-        VariableType.WF_RUN_ID,
-    }
-)
-_CASTS_FROM_STR = frozenset(
-    {VariableType.INT, VariableType.DOUBLE, VariableType.BOOL, VariableType.BYTES, VariableType.WF_RUN_ID}
-)
 
 
 def can_cast(given: VariableType, target: VariableType) -> bool:
     """Whether an explicit cast between two primitive types exists at all (api.md 3.2)."""
     if given == target:
         return True
-    if target == VariableType.STR:
-        return given in _CASTS_TO_STR
-    if given == VariableType.STR:
-        return target in _CASTS_FROM_STR
+    if VariableType.STR in (given, target):
+        return given in TEXTUAL or target in TEXTUAL
     return {given, target} == {VariableType.INT, VariableType.DOUBLE}
 
 

@@ -61,8 +61,7 @@ def end_lost(run: Run) -> None:
         thread.status, thread.error_message = LHStatus.ERROR, failure.message
         thread.end_time.CopyFrom(timestamp(run.tx.now_ms))
     if run.wf_run.status not in TERMINAL:
-        run.wf_run.status = LHStatus.ERROR
-        run.wf_run.end_time.CopyFrom(timestamp(run.tx.now_ms))
+        run.end(LHStatus.ERROR)
 
 
 def _add_failure(step: Step, node_run: NodeRun, failure: Failure) -> Failure:

@@ -10,12 +10,9 @@ from littlehorse.model import (
 )
 
 from lhd.core import correlation
-from lhd.core.kinds import FAILED, STOPPED, TERMINAL
+from lhd.core.kinds import BY_HANDLER, FAILED, STOPPED, TERMINAL
 from lhd.core.nodes import node_kind
 from lhd.core.run import Run
-
-_BY_INTERRUPT = frozenset({"pending_interrupt", "interrupted"})
-_BY_HANDLER = _BY_INTERRUPT | {"pending_failure", "handling_failure"}
 
 
 def halt(run: Run, thread: ThreadRun, reason: ThreadHaltReason) -> None:
@@ -92,7 +89,7 @@ def _runs_beside(child: ThreadRun, reason: ThreadHaltReason) -> bool:
     """Whether a child goes on while its parent is halted for this reason."""
     kind = reason.WhichOneof("reason")
     if child.type == ThreadType.INTERRUPT:
-        return kind in _BY_HANDLER
+        return kind in BY_HANDLER
     return kind == "handling_failure" and child.number == reason.handling_failure.handler_thread_id
 
 

@@ -23,8 +23,10 @@ def interrupt(run: Run, event: ExternalEvent) -> None:
     for thread in list(run.wf_run.thread_runs):
         if event.HasField("thread_run_number") and event.thread_run_number != thread.number:
             continue
+        if thread.status in TERMINAL:
+            continue
         handler = run.spec_of(thread).interrupt_handler(thread.thread_spec_name, event.id.external_event_def_id.name)
-        if handler is None or thread.status in TERMINAL:
+        if handler is None:
             continue
         events.take(run.tx, run.tenant, event)
         pending = PendingInterrupt(

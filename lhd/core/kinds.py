@@ -38,6 +38,11 @@ LAST_MS = 253_402_300_799_999
 """The last millisecond of the year 9999, beyond which a protobuf Timestamp cannot go."""
 
 
+def storable_ms(at_ms: int) -> int:
+    """The time, or the nearest one that a record and a Timestamp can hold: from 1970 to the end of the year 9999."""
+    return max(0, min(at_ms, LAST_MS))
+
+
 class TimerAction(StrEnum):
     """What is to be looked at when a timer is due."""
 
@@ -66,7 +71,7 @@ class Timer:
     target: tuple[str | int, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "due_ms", max(0, min(self.due_ms, LAST_MS)))
+        object.__setattr__(self, "due_ms", storable_ms(self.due_ms))
 
     @property
     def key(self) -> Key:
@@ -177,6 +182,8 @@ class DeadLetter:
 FAILED = frozenset({LHStatus.ERROR, LHStatus.EXCEPTION})
 TERMINAL = FAILED | {LHStatus.COMPLETED}
 STOPPED = TERMINAL | {LHStatus.HALTED}
+BY_HANDLER = frozenset({"pending_interrupt", "interrupted", "pending_failure", "handling_failure"})
+"""The reasons to halt a ThreadRun that end by themselves, when its handler has."""
 UNFINISHED = frozenset({TaskStatus.TASK_SCHEDULED, TaskStatus.TASK_RUNNING, TaskStatus.TASK_PENDING})
 USER_TASK_ENDED = frozenset({UserTaskRunStatus.DONE, UserTaskRunStatus.CANCELLED})
 

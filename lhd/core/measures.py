@@ -6,6 +6,7 @@ from typing import NamedTuple
 from littlehorse.model import LHStatus, TaskRun, TaskStatus, WfSpecId
 
 from lhd.core.ids import milliseconds
+from lhd.core.kinds import storable_ms
 from lhd.core.records import Transaction
 
 
@@ -55,7 +56,7 @@ def ended(status: LHStatus) -> str:
 def count_attempt(tx: Transaction, tenant: str, task_run: TaskRun, measure: str, since_ms: int) -> None:
     """Count a step of a TaskRun or of its attempt, that has taken since then."""
     subject = Subject(tenant, Metric.TASK, task_run.task_def_id.name)
-    tx.samples.append(Sample(subject, measure, tx.now_ms, max(0, tx.now_ms - since_ms)))
+    tx.samples.append(Sample(subject, measure, tx.now_ms, max(0, tx.now_ms - storable_ms(since_ms))))
 
 
 def count_report(tx: Transaction, tenant: str, task_run: TaskRun, *, is_final: bool) -> None:

@@ -176,7 +176,10 @@ class Memory:
         return self._committing
 
     def committed(self, keep: int) -> None:
-        """What was taken last is durable: forget closed records, and the lanes beyond ``keep`` changed longest ago."""
+        """What was taken last is durable.
+
+        Closed and deleted records are forgotten, and so are the lanes beyond ``keep`` that were changed longest ago.
+        """
         assert not self.pending
         assert not self.cleared
         cleared, writes = self._committing
@@ -184,10 +187,9 @@ class Memory:
             self._lanes[lane_id].cleared = False
         self._begun.clear()
         for kind, rows in writes.items():
-            if kind.is_open is not None:
-                for key, value in rows.items():
-                    if value is None or not kind.is_open(value):
-                        self._lanes[kind.lane_of(key)].records[kind].pop(key, None)
+            for key, value in () if kind.write_only else rows.items():
+                if value is None or (kind.is_open is not None and not kind.is_open(value)):
+                    self._lanes[kind.lane_of(key)].records[kind].pop(key, None)
         for lane_id in self._passed:
             self._lanes.pop(lane_id, None)
         self._passed.clear()

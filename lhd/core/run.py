@@ -20,6 +20,7 @@ from littlehorse.model import (
     WfRunId,
     WfRunVariableAccessLevel,
     WfSpecId,
+    WorkflowRetentionPolicy,
 )
 
 from lhd.core import kinds, measures
@@ -61,11 +62,19 @@ class Run:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the WfSpec of a ThreadRun that is not over has been deleted."""
+        """Whether the WfSpec of a ThreadRun that is not over has been deleted, or become another one since."""
         return any(
-            thread.status not in TERMINAL and self._find_spec(thread.wf_spec_id) is None
-            for thread in self.wf_run.thread_runs
+            thread.status not in TERMINAL and not self._knows_node_of(thread) for thread in self.wf_run.thread_runs
         )
+
+    def _knows_node_of(self, thread: ThreadRun) -> bool:
+        spec = self._find_spec(thread.wf_spec_id)
+        node_run = self.tx.get(kinds.NODE_RUN, (*self.key, thread.number, thread.current_node_position))
+        return spec is not None and node_run is not None and spec.has_node(thread.thread_spec_name, node_run.node_name)
+
+    def knows_spec_of(self, thread: ThreadRun) -> bool:
+        """Whether the WfSpec that a ThreadRun follows is still there."""
+        return self._find_spec(thread.wf_spec_id) is not None
 
     def spec_of(self, thread: ThreadRun) -> "RegisteredSpec":
         """The WfSpec that a ThreadRun follows. Raises Rejection where that has been deleted."""
@@ -90,7 +99,8 @@ class Run:
         if self.id.HasField("parent_wf_run_id"):
             self.tx.send(AdvanceRun(self.id.parent_wf_run_id))
         self.wf_run.end_time.CopyFrom(timestamp(self.tx.now_ms))
-        policy = self.spec_of(self.thread(0)).message.retention_policy
+        spec = self._find_spec(self.thread(0).wf_spec_id)
+        policy = WorkflowRetentionPolicy() if spec is None else spec.message.retention_policy
         if policy.HasField("seconds_after_wf_termination"):
             due = self.tx.now_ms + policy.seconds_after_wf_termination * 1000
             self.arm(TimerAction.WF_RUN_RETENTION, due, milliseconds(self.wf_run.end_time))

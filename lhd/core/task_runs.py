@@ -1,5 +1,6 @@
 """TaskRuns: queueing an attempt, handing it to a worker, taking its report, retrying (execution.md 5, api.md 8)."""
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from littlehorse.model import (
     Checkpoint,
     CheckpointId,
@@ -128,7 +129,7 @@ def finish_attempt(tx: Transaction, tenant: str, task_run: TaskRun, report: Repo
     attempt = task_run.attempts[report.attempt_number]
     tx.delete(kinds.TIMER, _timeout(tenant, task_run, 0).key)
     attempt.status = task_run.status = report.status
-    attempt.end_time.CopyFrom(report.time if report.HasField("time") else timestamp(tx.now_ms))
+    attempt.end_time.CopyFrom(_end_time(tx, report))
     if report.HasField("log_output") and _is_sound(report.log_output):
         attempt.log_output.CopyFrom(report.log_output)
     _store_result(tx, tenant, task_run, report)
@@ -138,6 +139,12 @@ def finish_attempt(tx: Transaction, tenant: str, task_run: TaskRun, report: Repo
     measures.count_report(tx, tenant, task_run, is_final=not is_retried)
     if is_retried:
         _retry(tx, tenant, task_run)
+
+
+def _end_time(tx: Transaction, report: ReportTaskRun) -> Timestamp:
+    """When the attempt ended by the worker's clock, if that says something that can be."""
+    reported_ms = milliseconds(report.time)
+    return report.time if 0 < reported_ms == kinds.storable_ms(reported_ms) else timestamp(tx.now_ms)
 
 
 def _store_result(tx: Transaction, tenant: str, task_run: TaskRun, report: ReportTaskRun) -> None:

@@ -149,7 +149,7 @@ def create_missing_variables(run: Run, thread: ThreadRun, inputs: Inputs | None 
 
 def archive_expired(run: Run) -> None:
     """Archive the completed ThreadRuns whose ThreadSpec says that they are not kept longer than until now."""
-    for thread in _completed(run):
+    for thread in filter(run.knows_spec_of, _completed(run)):
         policy = run.spec_of(thread).thread_spec(thread.thread_spec_name).retention_policy
         if policy.HasField("seconds_after_thread_termination"):
             kept_ms = policy.seconds_after_thread_termination * 1000

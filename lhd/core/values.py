@@ -34,9 +34,10 @@ INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 NESTED_MAX = 10
 """Containers inside one another; protobuf reads messages that are nested about ten times deeper."""
 
-_FIT_STR = frozenset(
+TEXTUAL = frozenset(
     {VariableType.INT, VariableType.DOUBLE, VariableType.BOOL, VariableType.BYTES, VariableType.WF_RUN_ID}
 )
+"""The types that STR stands for, and that stand for STR."""
 
 
 class EvaluationError(LhdError):
@@ -81,7 +82,7 @@ def primitive_fits(given: VariableType, expected: VariableType) -> bool:
     if given == expected:
         return True
     if expected == VariableType.STR:
-        return given in _FIT_STR
+        return given in TEXTUAL
     return expected == VariableType.DOUBLE and given == VariableType.INT
 
 
@@ -97,7 +98,7 @@ def from_python(value: Any) -> VariableValue:
     if isinstance(value, str):
         return VariableValue(str=value)
     if isinstance(value, int):
-        return VariableValue(int=_int64(value))
+        return int_value(value)
     if isinstance(value, float):
         return VariableValue(double=value)
     if isinstance(value, bytes):
@@ -111,12 +112,6 @@ def from_python(value: Any) -> VariableValue:
     raise EvaluationError(f"a {type(value).__name__} cannot become a variable's value")
 
 
-def _int64(number: int) -> int:
-    if not INT_MIN <= number <= INT_MAX:
-        raise EvaluationError("an INT has 64 bits; the number is larger")
-    return number
-
-
 def _json_text(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
@@ -126,7 +121,9 @@ def _json_text(value: Any) -> str:
 
 def int_value(number: int) -> VariableValue:
     """An INT; raises EvaluationError outside 64 bits."""
-    return VariableValue(int=_int64(number))
+    if not INT_MIN <= number <= INT_MAX:
+        raise EvaluationError("an INT has 64 bits; the number is larger")
+    return VariableValue(int=number)
 
 
 def to_json(value: VariableValue) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import pluggy
 
 from lhd import plugin
-from lhd.config import Configuration, contradictions, unusable
+from lhd.config import Configuration, examine, unusable
 from lhd.errors import ConfigurationError
 from lhd.intake.routes import Routes
 from lhd.plugin import ConfigError, ConfigErrors, Source, SourceConfig
@@ -87,12 +87,8 @@ class Registry:
     def load_configuration(self, path: Path | None) -> tuple[Configuration, list[ConfiguredSource]]:
         """Read and check a file, or the defaults without one; raises ConfigurationError with every mistake in it."""
         document = Document.read(path)
-        findings = contradictions(document)
-        try:
-            configuration = validate(Configuration, document.data, document)
-        except ConfigurationError as error:
-            findings = error.findings + findings
-        else:
+        configuration, findings = examine(document)
+        if configuration is not None:
             findings += unusable(configuration, document) + self._load_directories(configuration, document)
         sources = []
         tables = document.data.get("sources", {})
@@ -101,7 +97,7 @@ class Registry:
                 sources.append(self._configure(name, table, document))
             except ConfigurationError as error:
                 findings += error.findings
-        if findings:
+        if configuration is None or findings:
             raise ConfigurationError(findings)
         return configuration, sources
 

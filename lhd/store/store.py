@@ -175,7 +175,7 @@ class Store:
             await self._fetch("PRAGMA wal_checkpoint(RESTART)")
 
     async def forget(self, now_ms: int, dedupe_ms: int, ledger_ms: int, dead_letters: int) -> None:
-        """Remove identities and ledger rows past their time, and the oldest dead letters beyond a number."""
+        """Remove identities, ledger rows and counts past their time, and the oldest dead letters beyond a number."""
         statements: list[tuple[str, tuple[int, ...]]] = [
             ("DELETE FROM seen_delivery WHERE seen_ms < ?", (now_ms - dedupe_ms,)),
             ("DELETE FROM metric_count WHERE window_ms < ?", (now_ms - _METRICS_KEPT_MS,)),
@@ -190,7 +190,7 @@ class Store:
             for statement, parameters in statements:
                 await self._writer.execute(statement, parameters)
         except sqlite3.Error as error:
-            raise StoreError(f"old deliveries cannot be removed: {error}") from error
+            raise StoreError(f"old rows cannot be removed: {error}") from error
 
 
 _ADD_COUNT = (

@@ -1,6 +1,5 @@
 """The webhook source and its table."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -86,7 +85,7 @@ class Webhook(Source[WebhookConfig]):
                 return await self._receive(context, request)
             except Refused as refused:
                 context.refused(refused.reason, status=refused.status, remote=request.remote or "")
-                response = _answer(refused.status, {"reason": refused.text})
+                response = web.json_response({"reason": refused.text}, status=refused.status)
                 if refused.status in (408, 413):
                     # What the sender still sends must not be read as its next request.
                     response.force_close()
@@ -115,7 +114,7 @@ class Webhook(Source[WebhookConfig]):
             (receipt,) = await context.commit([event])
         except (Overloaded, Transient) as error:
             return _overloaded(context, request, error.after_s)
-        return _answer(STATUS[receipt.verdict], _receipt_json(receipt))
+        return web.json_response(_receipt_json(receipt), status=STATUS[receipt.verdict])
 
     async def _body(self, request: web.Request) -> bytes:
         """The bytes as they came: they are what was signed."""
@@ -190,10 +189,6 @@ def _receipt_json(receipt: Receipt) -> Mapping[str, str]:
 
 def _overloaded(context: SourceContext, request: web.Request, after_s: float) -> web.Response:
     context.refused("overload", status=503, remote=request.remote or "")
-    response = _answer(503, {"reason": "overloaded; nothing was stored"})
+    response = web.json_response({"reason": "overloaded; nothing was stored"}, status=503)
     response.headers["Retry-After"] = str(max(1, round(after_s)))
     return response
-
-
-def _answer(status: int, content: Mapping[str, str]) -> web.Response:
-    return web.Response(status=status, text=json.dumps(content), content_type="application/json")

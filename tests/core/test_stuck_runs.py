@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 from littlehorse.model import (
+    ApplyWorkflowMigrationPlanRequest,
     AssignUserTaskRunRequest,
     CorrelatedEventConfig,
     DeleteWfRunRequest,
+    DeleteWfSpecRequest,
     ExternalEventDefId,
     LHStatus,
     PutExternalEventRequest,
     PutUserTaskDefRequest,
     PutWfSpecRequest,
+    PutWorkflowMigrationPlanRequest,
     RescueThreadRunRequest,
     ResumeWfRunRequest,
     RunWfRequest,
@@ -29,6 +32,8 @@ from littlehorse.model import (
     VariableValue,
     WaitForThreadsStrategy,
     WfRunId,
+    WfSpecId,
+    WorkflowMigrationPlanId,
 )
 from littlehorse.workflow import SpawnedThread, SpawnedThreads, WorkflowThread
 
@@ -63,6 +68,13 @@ RUN = WfRunId(id="r")
 
 def nothing(wf: WorkflowThread) -> None:
     """Only ENTRYPOINT and EXIT."""
+
+
+def spawns(child: Body) -> Body:
+    def entrypoint(wf: WorkflowThread) -> None:
+        wf.spawn_thread(child, "child")
+
+    return entrypoint
 
 
 def waits(event_def: str) -> Body:
@@ -761,3 +773,108 @@ def test_wait_leaves_neither_timer_nor_marker_however_it_ends(world: World, end:
     assert wf_run(world).status in (ERROR, COMPLETED)
     assert not world.timers
     assert markers(world, "paid", "k") == 0
+
+
+# EXIT waits for a child that is halted only for its own handler: it goes on by itself
+
+
+def test_a_wf_run_does_not_end_before_the_failure_handler_of_a_child_has() -> None:
+    def child(wf: WorkflowThread) -> None:
+        wf.handle_any_failure(wf.wait_for_event("go", timeout=1), waits("help"))
+        wf.fail("no-luck", "after the handler")
+
+    world = World()
+    put_event_def(world, "go")
+    put_event_def(world, "help")
+    put(world, spawns(child))
+    world.run("wf")
+    world.wait(2)
+    assert statuses(world) == [RUNNING, HALTED, RUNNING]
+    world.post("help")
+    assert statuses(world) == [ERROR, EXCEPTION, COMPLETED]
+
+
+def test_a_wf_run_does_not_end_before_the_interrupted_child_has() -> None:
+    def child(wf: WorkflowThread) -> None:
+        wf.add_interrupt_handler("help", waits("later"))
+        wf.wait_for_event("go")
+
+    world = World()
+    for name in ("go", "help", "later"):
+        put_event_def(world, name)
+    put(world, spawns(child))
+    world.run("wf")
+    world.post("help")
+    assert statuses(world) == [RUNNING, HALTED, RUNNING]
+    world.post("later")
+    world.post("go")
+    assert statuses(world) == [COMPLETED, COMPLETED, COMPLETED]
+
+
+# WfSpecs that are deleted under their runs
+
+
+def started_parent(world: World) -> str:
+    """Run wf, which waits for its child, which waits for the event go; the id of the child."""
+    put(world, waits("go"), "child")
+    started(world, lambda wf: wf.wait_for_child_wf(wf.run_wf("child")))
+    return only_child(world)
+
+
+def test_the_parent_of_a_child_whose_wf_spec_was_deleted_goes_on(world: World) -> None:
+    child = started_parent(world)
+    world.submit(DeleteWfSpecRequest(id=WfSpecId(name="child")))
+    world.submit(
+        PutExternalEventRequest(
+            wf_run_id=parse_wf_run_id(child),
+            external_event_def_id=ExternalEventDefId(name="go"),
+            content=VariableValue(),
+        )
+    )
+    assert wf_run(world, child).status == ERROR
+    assert wf_run(world).status == ERROR
+    assert failure(world, 2).failure_name == "CHILD_FAILURE"
+
+
+def test_a_run_does_not_follow_another_wf_spec_that_was_given_its_version(world: World) -> None:
+    put(world, waits("go"))
+    world.run("wf")
+    world.submit(DeleteWfSpecRequest(id=WfSpecId(name="wf")))
+    again = put(world, lambda wf: wf.execute("t"))
+    assert (again.id.major_version, again.id.revision) == (0, 0)
+    world.post("go")
+    assert wf_run(world).status == ERROR
+    assert failure(world, 1).failure_name == "INTERNAL_ERROR"
+    assert put(world, lambda wf: wf.execute("t")).id == again.id, "the stored WfSpec is as it was put"
+
+
+def test_a_migrated_run_goes_on_when_the_version_that_it_left_is_deleted(world: World) -> None:
+    def first(wf: WorkflowThread) -> None:
+        wf.spawn_thread(nothing, "child")
+        wf.wait_for_event("go")
+        wf.wait_for_event("later")
+
+    def second(wf: WorkflowThread) -> None:
+        first(wf)
+        wf.wait_for_event("help")
+
+    old, new = put(world, first), put(world, second)
+    world.submit(RunWfRequest(wf_spec_name="wf", id="r", major_version=0, revision=old.id.revision))
+    waiting = node(world, 2).node_name
+    plan = PutWorkflowMigrationPlanRequest(name="plan", major_version=0, revision=new.id.revision, old_wfSpec=old.id)
+    entrypoint = plan.thread_migrations["entrypoint"]
+    entrypoint.new_thread_name = "entrypoint"
+    entrypoint.node_migrations[waiting].new_node_name = waiting
+    world.submit(plan)
+    world.submit(ApplyWorkflowMigrationPlanRequest(id=WorkflowMigrationPlanId(name="plan"), wfRun_id=RUN))
+    world.submit(DeleteWfSpecRequest(id=old.id))
+    for event in ("go", "later", "help"):
+        assert wf_run(world).status == RUNNING
+        world.post(event)
+    assert wf_run(world).status == COMPLETED
+
+
+def test_deleting_a_child_by_its_printed_id_tells_the_parent(world: World) -> None:
+    child = started_parent(world)
+    world.submit(DeleteWfRunRequest(id=WfRunId(id=child)))
+    assert wf_run(world).status == ERROR

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -505,6 +506,17 @@ async def test_events_of_a_source_belong_to_its_tenant(supervisor: Supervisor, e
     (receipt,) = await once.context.commit([signal(1)])
     assert receipt.verdict == "accepted"
     assert await rows(engine, "SELECT tenant, run FROM external_event") == [("acme", "r")]
+
+
+async def test_a_tenant_that_comes_later_gets_the_configured_events(supervisor: Supervisor, engine: Engine) -> None:
+    defined = PutExternalEventDefRequest(name="happened")
+    engine.settings = replace(engine.settings, event_defs={("acme", "happened"): defined})
+    await as_admin(engine, PutTenantRequest(id="acme"))
+    once = Once()
+    await supervisor.start(once, tenant="acme")
+    await until(once.reached)
+    (receipt,) = await once.context.commit([signal(1)])
+    assert receipt.verdict == "accepted"
 
 
 async def test_the_quota_of_its_tenant_holds_for_a_source(supervisor: Supervisor, engine: Engine) -> None:

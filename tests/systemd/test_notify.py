@@ -80,7 +80,7 @@ def test_a_socket_that_went_away_is_told_once_and_is_no_error(tmp_path: Path, mo
         path.unlink()
         notifier.watchdog()
         notifier.stopping()
-    assert [entry["event"] for entry in logs] == ["notify_failed"]
+    assert [entry["event"] for entry in logs] == ["the service manager cannot be notified"]
 
 
 def test_a_socket_that_came_back_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from littlehorse.model import (
 
 from lhd.core import kinds
 from lhd.core.access import ANONYMOUS, CLUSTER_RESOURCES, DEFAULT_TENANT, everything, is_admin, may_everywhere
+from lhd.core.commands.deliveries import EnsureEventDef, ensure_event_def
 from lhd.core.ids import require_lh_name, timestamp
 from lhd.core.records import Transaction
 from lhd.errors import Code, Rejection, invalid_argument, not_found
@@ -77,6 +78,9 @@ def _put_tenant(tx: Transaction, request: PutTenantRequest) -> Tenant:
         require_lh_name(request.id, "Tenant")
         if request.id[0].isdigit():
             raise invalid_argument(f"the tenant '{request.id}' cannot begin with a digit")
+        for (tenant_id, _), defined in tx.settings.event_defs.items():
+            if tenant_id == request.id:
+                ensure_event_def(tx, tenant_id, EnsureEventDef(defined))
     tenant = Tenant(id=TenantId(id=request.id))
     tenant.created_at.CopyFrom(timestamp(tx.now_ms) if stored is None else stored.created_at)
     if request.HasField("output_topic_config"):

@@ -58,9 +58,9 @@ def _check_parent(tx: Transaction, tenant: str, spec: WfSpec, request: RunWfRequ
 
 def delete_wf_run(tx: Transaction, tenant: str, request: DeleteWfRunRequest) -> Empty:
     """Delete a WfRun with everything of it; an id without a WfRun changes nothing."""
-    key = run_key(tenant, request.id)
-    if tx.get(kinds.WF_RUN, key) is not None:
-        delete_run(tx, tenant, request.id)
+    stored = tx.get(kinds.WF_RUN, run_key(tenant, request.id))
+    if stored is not None:
+        delete_run(tx, tenant, stored.id)
     return Empty()
 
 

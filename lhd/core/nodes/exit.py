@@ -1,10 +1,10 @@
 """EXIT nodes: the ThreadRun ends, with an output or with a failure of its own (execution.md 1.9, 6.6, 7.2)."""
 
-from littlehorse.model import ExitRun, Node, NodeRun, VariableValue
+from littlehorse.model import ExitRun, LHStatus, Node, NodeRun, ThreadRun, VariableValue
 
 from lhd.core.expressions import evaluate
 from lhd.core.failure import NodeFailure, is_exception_name
-from lhd.core.kinds import FAILED, STOPPED
+from lhd.core.kinds import BY_HANDLER, FAILED, STOPPED
 from lhd.core.nodes.kind import Done, NodeKind
 from lhd.core.run import Step
 from lhd.core.specs.context import TypeContext
@@ -43,7 +43,7 @@ class Exit(NodeKind):
         if exit_node.HasField("failure_def"):
             raise self._failure(step)
         children = step.run.children(step.thread)
-        if any(child.status not in STOPPED for child in children):
+        if any(child.status not in STOPPED or _goes_on_by_itself(child) for child in children):
             return None
         failed = [child.number for child in children if child.status in FAILED]
         unhandled = [number for number in failed if number not in step.thread.handled_failed_children]
@@ -69,3 +69,9 @@ class Exit(NodeKind):
             except EvaluationError as error:
                 message = f"{message} (warning: the content of this failure cannot be evaluated: {error})"
         return NodeFailure(definition.failure_name, message, content)
+
+
+def _goes_on_by_itself(child: ThreadRun) -> bool:
+    """Whether a ThreadRun is halted for its own handlers only: it ends later, and may fail then."""
+    reasons = {reason.WhichOneof("reason") for reason in child.halt_reasons}
+    return child.status == LHStatus.HALTED and reasons <= BY_HANDLER

@@ -27,7 +27,7 @@ class RunChildWf(NodeKind):
             context.require(child.child_id, VariableType.STR)
         match child.WhichOneof("wf_spec"):
             case "wf_spec_name":
-                spec = _find(context.tx, context.tenant, child.wf_spec_name, child.major_version)
+                spec = find_child_spec(context.tx, context.tenant, child.wf_spec_name, child.major_version)
                 if spec is None:
                     raise context.refuse(f"could not find WfSpec '{child.wf_spec_name}' to run as a child")
                 child.major_version = spec.message.id.major_version
@@ -74,7 +74,7 @@ class RunChildWf(NodeKind):
             name, major = require(step, child.wf_spec_var, VariableType.STR, "VAR_SUB_ERROR", "the name").str, -1
         else:
             name, major = child.wf_spec_name, child.major_version
-        spec = _find(step.tx, step.run.tenant, name, major)
+        spec = find_child_spec(step.tx, step.run.tenant, name, major)
         if spec is None:
             raise NodeFailure("CHILD_FAILURE", f"there is no WfSpec '{name}' to run as a child")
         return spec
@@ -95,7 +95,8 @@ class RunChildWf(NodeKind):
         return Done(VariableValue(wf_run_id=step.node_run.run_child_wf.child_wf_run_id))
 
 
-def _find(tx: Transaction, tenant: str, name: str, major: int) -> RegisteredSpec | None:
+def find_child_spec(tx: Transaction, tenant: str, name: str, major: int) -> RegisteredSpec | None:
+    """The WfSpec that a child WfRun is started from, of the latest major version for -1; None where there is none."""
     try:
         return versions.find(tx, tenant, name, None if major == -1 else major, None)
     except Rejection:

@@ -16,13 +16,13 @@ class StartMultipleThreads(NodeKind):
     """See NodeKind."""
 
     def check(self, node: Node, context: TypeContext) -> None:
-        """The thread exists, and what is gone through can be a list."""
+        """The thread exists, and the iterable can be a list."""
         name = node.start_multiple_threads.thread_spec_name
         if name not in context.spec.thread_specs:
             raise context.refuse(f"there is no thread '{name}' to start")
         iterable = context.known(node.start_multiple_threads.iterable)
         if not isinstance(iterable, ArrayType | Shape) and iterable != VariableType.JSON_ARR:
-            raise context.refuse(f"what is gone through must be JSON_ARR or ARRAY, not {name_of(iterable)}")
+            raise context.refuse(f"the iterable must be JSON_ARR or ARRAY, not {name_of(iterable)}")
         for assignment in node.start_multiple_threads.variables.values():
             context.known(assignment)
 
@@ -37,7 +37,7 @@ class StartMultipleThreads(NodeKind):
         try:
             items = items_of(evaluate(step.node.start_multiple_threads.iterable, step))
         except EvaluationError as error:
-            raise NodeFailure("VAR_SUB_ERROR", f"what is gone through: {error}") from error
+            raise NodeFailure("VAR_SUB_ERROR", f"the iterable: {error}") from error
         threads.require_room(step.run, len(items))
         try:
             for item in items:

@@ -6,11 +6,10 @@ from lhd.core import kinds
 from lhd.core.failure import NodeFailure
 from lhd.core.ids import printed, run_key
 from lhd.core.nodes.kind import Done, NodeKind, require
+from lhd.core.nodes.run_child_wf import find_child_spec
 from lhd.core.run import Run, Step
-from lhd.core.specs import versions
 from lhd.core.specs.context import TypeContext
 from lhd.core.specs.types import Known, Shape
-from lhd.errors import Rejection
 
 
 class WaitForChildWf(NodeKind):
@@ -33,12 +32,8 @@ class WaitForChildWf(NodeKind):
         child = context.thread_spec.nodes[source].run_child_wf
         if not child.HasField("wf_spec_name"):
             return Shape.UNKNOWN
-        major = None if child.major_version == -1 else child.major_version
-        try:
-            spec = versions.find(context.tx, context.tenant, child.wf_spec_name, major, None)
-        except Rejection:
-            return Shape.UNKNOWN
-        return context.output_of(spec.message)
+        spec = find_child_spec(context.tx, context.tenant, child.wf_spec_name, child.major_version)
+        return Shape.UNKNOWN if spec is None else context.output_of(spec.message)
 
     def arrive(self, step: Step, node_run: NodeRun) -> None:
         """Let the child know who waits for it."""

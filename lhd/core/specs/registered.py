@@ -34,6 +34,11 @@ class RegisteredSpec:
             for name, spec in self.message.thread_specs.items()
         }
 
+    def has_node(self, thread_spec_name: str, node_name: str) -> bool:
+        """Whether a ThreadSpec of this name has a node of this name; asking for one that is missing would add it."""
+        threads = self.message.thread_specs
+        return thread_spec_name in threads and node_name in threads[thread_spec_name].nodes
+
     def thread_spec(self, name: str) -> ThreadSpec:
         """The ThreadSpec of this name, which a registered WfSpec always has."""
         return self.message.thread_specs[name]
