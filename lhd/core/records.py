@@ -6,6 +6,7 @@ Knows nothing of SQL: what is not in memory is asked for by raising :class:`NotL
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -200,7 +201,7 @@ class Memory:
             if found is None or kind.is_open is None or not kind.is_open(found):
                 of_kind.pop(key, None)
         self._points.clear()
-        for lane_id in list(self._lanes)[: max(0, len(self._lanes) - keep)]:
+        for lane_id in list(islice(self._lanes, max(0, len(self._lanes) - keep))):
             del self._lanes[lane_id]
 
 

@@ -19,7 +19,7 @@ from lhd.store.reader import Reader
 from lhd.store.table import Table
 from lhd.store.tables import BY_KIND, TABLES, lane_tables, queued_task_from_row, timer_from_row
 
-_LANES_PER_QUERY = 200
+_LANES_PER_QUERY = 128
 _METRICS_KEPT_MS = 14 * 86_400_000
 _PRAGMAS = (
     "journal_mode = WAL",
@@ -127,10 +127,9 @@ class Store:
     async def _load(self, name: str, keys: list[Key], found: dict[LaneId, list[tuple[Kind[Any], Key, Any]]]) -> None:
         tables = [table for table in lane_tables(name) if not table.kind.write_only]
         width = max(len(table.key) + len(table.loaded) for table in tables)
-        parts = [_lane_select(number, table, width, len(keys)) for number, table in enumerate(tables)]
-        parameters = [part for key in keys for part in key] * len(tables)
-        query = f"{' UNION ALL '.join(parts)} ORDER BY 1, 2"
-        for number, _, *row in await self._fetch(query, parameters):
+        query, parameters = _wanted(keys)
+        query += " UNION ALL ".join(_lane_select(number, table, width) for number, table in enumerate(tables))
+        for number, _, *row in await self._fetch(f"{query} ORDER BY 1, 2", parameters):
             table = tables[number]
             key = tuple(row[: len(table.key)])
             value = table.decode(key, row[len(table.key) :])
@@ -205,14 +204,27 @@ def _count_row(place: Place, count: Count) -> tuple[Any, ...]:
     return *subject, window_ms, measure, count.count, count.least, count.most, count.total
 
 
-def _lane_select(number: int, table: Table, width: int, lanes: int) -> str:
+def _wanted(keys: list[Key]) -> tuple[str, list[Any]]:
+    """The keys of lanes as a table of SQL, and its parameters.
+
+    NULLs, which equal nothing, fill it up to a power of two rows: so there are few different statements, and SQLite
+    takes longer to prepare one than to run it.
+    """
+    width, rows = len(keys[0]), 2 ** (len(keys) - 1).bit_length()
+    columns = ", ".join(f"wanted_{number}" for number in range(width))
+    row = f"({', '.join('?' * width)})"
+    parameters = [part for key in keys for part in key] + [None] * (width * (rows - len(keys)))
+    return f"WITH wanted ({columns}) AS (VALUES {', '.join([row] * rows)}) ", parameters
+
+
+def _lane_select(number: int, table: Table, width: int) -> str:
+    """The rows of a table in the wanted lanes; a CROSS JOIN makes SQLite look each lane up instead of reading all."""
     columns = table.key + table.loaded
     padded = ", ".join(columns + ("NULL",) * (width - len(columns)))
-    mark = f"({', '.join('?' * len(table.lane_columns))})"
-    condition = f"({', '.join(table.lane_columns)}) IN (VALUES {', '.join([mark] * lanes)})"
+    condition = " AND ".join(f"{column} = wanted_{place}" for place, column in enumerate(table.lane_columns))
     if table.kind.is_open is not None:
         condition += " AND open = 1"
-    return f"SELECT {number}, {table.arrival}, {padded} FROM {table.name} WHERE {condition}"
+    return f"SELECT {number}, {table.arrival}, {padded} FROM wanted CROSS JOIN {table.name} WHERE {condition}"
 
 
 async def _connect(path: Path) -> aiosqlite.Connection:
