@@ -125,11 +125,8 @@ class Store:
         return found
 
     async def _load(self, name: str, keys: list[Key], found: dict[LaneId, list[tuple[Kind[Any], Key, Any]]]) -> None:
-        tables = [table for table in lane_tables(name) if not table.kind.write_only]
-        width = max(len(table.key) + len(table.loaded) for table in tables)
-        query, parameters = _wanted(keys)
-        query += " UNION ALL ".join(_lane_select(number, table, width) for number, table in enumerate(tables))
-        for number, _, *row in await self._fetch(f"{query} ORDER BY 1, 2", parameters):
+        tables = _loaded_tables(name)
+        for number, _, *row in await self._fetch(*lanes_query(name, keys)):
             table = tables[number]
             key = tuple(row[: len(table.key)])
             value = table.decode(key, row[len(table.key) :])
@@ -202,6 +199,22 @@ _ADD_COUNT = (
 def _count_row(place: Place, count: Count) -> tuple[Any, ...]:
     subject, window_ms, measure = place
     return *subject, window_ms, measure, count.count, count.least, count.most, count.total
+
+
+def _loaded_tables(lane_name: str) -> list[Table]:
+    return [table for table in lane_tables(lane_name) if not table.kind.write_only]
+
+
+def lanes_query(lane_name: str, keys: list[Key]) -> tuple[str, list[Any]]:
+    """The query for all rows of these lanes, and its parameters.
+
+    Its columns: the table's place among those that are loaded, the order of arrival, then the table's own.
+    """
+    tables = _loaded_tables(lane_name)
+    width = max(len(table.key) + len(table.loaded) for table in tables)
+    query, parameters = _wanted(keys)
+    query += " UNION ALL ".join(_lane_select(number, table, width) for number, table in enumerate(tables))
+    return f"{query} ORDER BY 1, 2", parameters
 
 
 def _wanted(keys: list[Key]) -> tuple[str, list[Any]]:
