@@ -12,21 +12,30 @@ from littlehorse.model import (
     ExternalEventDefId,
     ExternalEventRetentionPolicy,
     Failure,
+    InlineArrayDef,
+    InlineMapDef,
     LHStatus,
     NodeRun,
     PutCorrelatedEventRequest,
     PutExternalEventDefRequest,
     PutWfSpecRequest,
+    ResumeWfRunRequest,
     ReturnType,
+    ScheduledTask,
+    StopWfRunRequest,
+    StructDefId,
+    TaskRun,
     ThreadRun,
     ThreadSpec,
     TypeDefinition,
+    VariableAssignment,
     VariableType,
     WfRun,
+    WfRunId,
     WfSpec,
 )
 from littlehorse.utils import extract_value, to_variable_value
-from littlehorse.workflow import Workflow, WorkflowThread
+from littlehorse.workflow import SpawnedThread, SpawnedThreads, Workflow, WorkflowThread
 
 from lhd.core import kinds
 from lhd.core.records import NotLoaded
@@ -154,3 +163,81 @@ def python(world: World, variable: str, wf_run_id: str = "r", *, number: int = 0
 def event_exists(world: World, event_def: str, guid: str, wf_run_id: str = "r") -> bool:
     """Whether an ExternalEvent is stored."""
     return world.external_event(event_def, guid, wf_run_id=wf_run_id) is not None
+
+
+def nothing(wf: WorkflowThread) -> None:
+    """Only ENTRYPOINT and EXIT."""
+
+
+def one_task(wf: WorkflowThread) -> None:
+    """The task ``t``."""
+    wf.execute("t")
+
+
+def wait_for(wf: WorkflowThread, *threads: SpawnedThread) -> Any:
+    """A WAIT_FOR_THREADS node for these."""
+    return wf.wait_for_threads(SpawnedThreads.from_list(*threads))
+
+
+def literal(value: Any) -> VariableAssignment:
+    """An assignment of a Python value."""
+    return VariableAssignment(literal_value=to_variable_value(value))
+
+
+def variable(name: str) -> VariableAssignment:
+    """An assignment of a variable's value."""
+    return VariableAssignment(variable_name=name)
+
+
+def output_of(node_name: str) -> VariableAssignment:
+    """An assignment of a node's latest output."""
+    return VariableAssignment(node_output=VariableAssignment.NodeOutputReference(node_name=node_name))
+
+
+def array_of(element: TypeDefinition) -> TypeDefinition:
+    """The type of an Array."""
+    return TypeDefinition(inline_array_def=InlineArrayDef(array_type=element))
+
+
+def map_of(key: TypeDefinition, value: TypeDefinition) -> TypeDefinition:
+    """The type of a Map."""
+    return TypeDefinition(inline_map_def=InlineMapDef(key_type=key, value_type=value))
+
+
+def struct_of(name: str, version: int = -1) -> TypeDefinition:
+    """The type of a Struct."""
+    return TypeDefinition(struct_def_id=StructDefId(name=name, version=version))
+
+
+def version(spec: WfSpec) -> tuple[int, int]:
+    """Major version and revision."""
+    return spec.id.major_version, spec.id.revision
+
+
+def claim(world: World) -> ScheduledTask:
+    """The next queued task, which there has to be."""
+    task = world.claim()
+    assert task is not None, "nothing is queued"
+    return task
+
+
+def task_run(world: World, guid: str = "0-1") -> TaskRun:
+    """A TaskRun that exists."""
+    found = world.task_run(guid)
+    assert found is not None
+    return found
+
+
+def stop(world: World, number: int = 0) -> None:
+    """Halt a thread of the WfRun r."""
+    world.submit(StopWfRunRequest(wf_run_id=WfRunId(id="r"), thread_run_number=number))
+
+
+def resume(world: World, number: int = 0) -> None:
+    """Let a thread of the WfRun r go on."""
+    world.submit(ResumeWfRunRequest(wf_run_id=WfRunId(id="r"), thread_run_number=number))
+
+
+def statuses(world: World, wf_run_id: str = "r") -> list[Any]:
+    """The status of each ThreadRun, by number."""
+    return [run.status for run in wf_run(world, wf_run_id).thread_runs]

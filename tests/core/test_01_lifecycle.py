@@ -23,7 +23,6 @@ from littlehorse.model import (
     WfRun,
     WfRunId,
 )
-from littlehorse.utils import to_variable_value
 from littlehorse.workflow import WorkflowThread
 
 from lhd.core import kinds
@@ -35,7 +34,9 @@ from tests.core.shapes import (
     EXCEPTION,
     RUNNING,
     failure,
+    literal,
     node,
+    nothing,
     put,
     put_edited,
     put_event_def,
@@ -48,14 +49,6 @@ from tests.core.shapes import (
 from tests.core.world import TENANT, World
 
 ENTRYPOINT, EXIT = "0-entrypoint-ENTRYPOINT", "1-exit-EXIT"
-
-
-def nothing(wf: WorkflowThread) -> None:
-    """Only ENTRYPOINT and EXIT."""
-
-
-def literal(value: Any) -> VariableAssignment:
-    return VariableAssignment(literal_value=to_variable_value(value))
 
 
 def broken() -> VariableAssignment:

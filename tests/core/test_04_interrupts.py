@@ -43,12 +43,14 @@ from tests.core.shapes import (
     EXCEPTION,
     RUNNING,
     Body,
+    claim,
     compiled,
     correlate,
     entry,
     failure,
     markers,
     node,
+    nothing,
     put,
     put_event_def,
     python,
@@ -62,10 +64,6 @@ from tests.core.world import World
 
 HALTING, HALTED = LHStatus.HALTING, LHStatus.HALTED
 BACKOFF = ExponentialBackoffRetryPolicy(base_interval_ms=1000, multiplier=1.0, max_delay_ms=1000)
-
-
-def nothing(wf: WorkflowThread) -> None:
-    """Only ENTRYPOINT and EXIT."""
 
 
 def wait_for_paid(wf: WorkflowThread) -> None:
@@ -127,12 +125,6 @@ def spawn_task_and_wait(wf: WorkflowThread) -> None:
 def start(world: World, body: Body) -> None:
     put(world, body)
     world.run("wf")
-
-
-def claim(world: World) -> ScheduledTask:
-    task = world.claim()
-    assert task is not None, "nothing is queued"
-    return task
 
 
 def fail(world: World, task: ScheduledTask) -> None:

@@ -17,7 +17,6 @@ from littlehorse.model import (
     PutCheckpointResponse,
     ScheduledTask,
     StopWfRunRequest,
-    TaskRun,
     TaskRunId,
     TaskStatus,
     VariableType,
@@ -31,7 +30,7 @@ from lhd.core.commands.tasks import ClaimTask
 from lhd.core.commands.timers import TimerDue
 from lhd.core.kinds import Timer, TimerAction
 from lhd.errors import Code
-from tests.core.shapes import COMPLETED, ERROR, RUNNING, failure, node, put, refused, thread, wf_run
+from tests.core.shapes import COMPLETED, ERROR, RUNNING, failure, node, one_task, put, refused, task_run, thread, wf_run
 from tests.core.world import World
 
 CONTINUE_TASK, STOP_TASK = PutCheckpointResponse.CONTINUE_TASK, PutCheckpointResponse.STOP_TASK
@@ -58,22 +57,12 @@ def checkpoint(
     return reply
 
 
-def one_task(wf: WorkflowThread) -> None:
-    wf.execute("t")
-
-
 def claim(world: World, guid: str = "0-1") -> ScheduledTask:
     task: ScheduledTask | None = world.submit(
         ClaimTask(TaskRunId(wf_run_id=WfRunId(id="r"), task_guid=guid), "w", None)
     )
     assert task is not None, f"{guid} is not queued"
     return task
-
-
-def task_run(world: World, guid: str = "0-1") -> TaskRun:
-    found = world.task_run(guid)
-    assert found is not None
-    return found
 
 
 def stored(world: World, number: int, guid: str = "0-1") -> Checkpoint:

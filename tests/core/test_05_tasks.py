@@ -13,10 +13,8 @@ from littlehorse.model import (
     LHTaskException,
     PutTaskDefRequest,
     ReportTaskRun,
-    ScheduledTask,
     TaskAttempt,
     TaskDefId,
-    TaskRun,
     TaskRunId,
     TaskStatus,
     TypeDefinition,
@@ -37,13 +35,16 @@ from tests.core.shapes import (
     ERROR,
     EXCEPTION,
     RUNNING,
+    claim,
     failure,
     node,
+    one_task,
     put,
     put_edited,
     put_event_def,
     python,
     reached,
+    task_run,
     thread,
     wf_run,
 )
@@ -52,24 +53,8 @@ from tests.core.world import World
 BACKOFF = ExponentialBackoffRetryPolicy(base_interval_ms=1000, multiplier=2.0, max_delay_ms=3000)
 
 
-def one_task(wf: WorkflowThread) -> None:
-    wf.execute("t")
-
-
-def task_run(world: World, guid: str = "0-1") -> TaskRun:
-    found = world.task_run(guid)
-    assert found is not None
-    return found
-
-
 def last_attempt(world: World) -> TaskAttempt:
     return task_run(world).attempts[-1]
-
-
-def claim(world: World) -> ScheduledTask:
-    task = world.claim()
-    assert task is not None, "nothing is queued"
-    return task
 
 
 @pytest.fixture

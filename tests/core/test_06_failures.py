@@ -19,7 +19,6 @@ from littlehorse.model import (
     LHTaskException,
     Node,
     NopNode,
-    ScheduledTask,
     TaskStatus,
     ThreadSpec,
     ThreadType,
@@ -36,14 +35,17 @@ from tests.core.shapes import (
     EXCEPTION,
     RUNNING,
     Body,
+    claim,
     failure,
     node,
+    nothing,
     put,
     put_edited,
     put_event_def,
     python,
     reached,
     refused,
+    statuses,
     thread,
     wf_run,
 )
@@ -54,10 +56,6 @@ ERROR_NAMES = sorted(LHErrorType.keys())
 TASK, GATE = "1-t-TASK", "1-gate-EXTERNAL_EVENT"
 ANY_ERROR = {"any_failure_of_type": FailureHandlerDef.LHFailureType.FAILURE_TYPE_ERROR}
 ANY_EXCEPTION = {"any_failure_of_type": FailureHandlerDef.LHFailureType.FAILURE_TYPE_EXCEPTION}
-
-
-def nothing(wf: WorkflowThread) -> None:
-    """Only ENTRYPOINT and EXIT."""
 
 
 def waits(wf: WorkflowThread) -> None:
@@ -137,12 +135,6 @@ def runs_a_task(wf: WorkflowThread) -> None:
     wf.execute("t")
 
 
-def claim(world: World) -> ScheduledTask:
-    task = world.claim()
-    assert task is not None, "nothing is queued"
-    return task
-
-
 def throw(world: World, name: str, message: str = "it failed", content: Any = None) -> None:
     """Let the worker of the queued task report an exception of this name."""
     exception = LHTaskException(name=name, message=message)
@@ -160,11 +152,6 @@ def timed_out(world: World, body: Body) -> None:
     """Start a workflow and let its gate time out."""
     started(world, body)
     world.wait(2)
-
-
-def statuses(world: World) -> list[Any]:
-    """The status of each ThreadRun, by number."""
-    return [run.status for run in wf_run(world).thread_runs]
 
 
 def reasons(world: World, number: int = 0) -> list[str | None]:

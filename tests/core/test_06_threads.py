@@ -44,11 +44,13 @@ from tests.core.shapes import (
     Body,
     failure,
     node,
+    nothing,
     put,
     put_edited,
     put_event_def,
     python,
     reached,
+    statuses,
     thread,
     wf_run,
 )
@@ -64,10 +66,6 @@ IN_PROGRESS = WaitForThreadsRun.THREAD_IN_PROGRESS
 HANDLING = WaitForThreadsRun.THREAD_HANDLING_FAILURE
 SUCCESSFUL = WaitForThreadsRun.THREAD_COMPLETED_OR_FAILURE_HANDLED
 UNSUCCESSFUL = WaitForThreadsRun.THREAD_UNSUCCESSFUL
-
-
-def nothing(wf: WorkflowThread) -> None:
-    """Only ENTRYPOINT and EXIT."""
 
 
 def waits(wf: WorkflowThread) -> None:
@@ -188,11 +186,6 @@ def entries(world: World, position: int = 2) -> list[tuple[int, Any, Any]]:
 
 def waiting_statuses(world: World, position: int = 2) -> list[Any]:
     return [waiting for _, _, waiting in entries(world, position)]
-
-
-def statuses(world: World) -> list[Any]:
-    """The status of each ThreadRun, by number."""
-    return [run.status for run in wf_run(world).thread_runs]
 
 
 def reasons(world: World, number: int) -> list[str | None]:

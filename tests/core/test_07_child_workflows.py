@@ -53,6 +53,7 @@ from tests.core.shapes import (
     python,
     refused,
     thread,
+    version,
     wf_run,
 )
 from tests.core.world import World
@@ -124,18 +125,10 @@ def node_run_id(printed: str, position: int, *, number: int = 0) -> NodeRunId:
     return NodeRunId(wf_run_id=nested(printed), thread_run_number=number, position=position)
 
 
-def literal(value: Any) -> VariableAssignment:
-    return VariableAssignment(literal_value=to_variable_value(value))
-
-
 def refuse(world: World, body: Body, *fragments: str, edit: Edit = lambda _: None) -> None:
     """The workflow is refused with INVALID_ARGUMENT."""
     with refused(Code.INVALID_ARGUMENT, *fragments):
         put_edited(world, body, edit)
-
-
-def version(spec: WfSpec) -> tuple[int, int]:
-    return spec.id.major_version, spec.id.revision
 
 
 # Children.

@@ -23,9 +23,7 @@ from littlehorse.model import (
     NopNode,
     PutStructDefRequest,
     PutWorkflowEventDefRequest,
-    ResumeWfRunRequest,
     ReturnType,
-    StopWfRunRequest,
     StructDefId,
     StructFieldDef,
     ThreadSpec,
@@ -39,7 +37,7 @@ from littlehorse.model import (
     WorkflowEventDef,
     WorkflowEventDefId,
 )
-from littlehorse.utils import extract_value, to_variable_value
+from littlehorse.utils import extract_value
 from littlehorse.workflow import NodeOutput, WorkflowThread
 
 from lhd.core.commands.timers import TimerDue
@@ -51,6 +49,7 @@ from tests.core.shapes import (
     RUNNING,
     Body,
     failure,
+    literal,
     node,
     of_type,
     put,
@@ -59,6 +58,8 @@ from tests.core.shapes import (
     python,
     reached,
     refused,
+    resume,
+    stop,
     thread,
     wf_run,
 )
@@ -89,18 +90,6 @@ def thrown(world: World) -> None:
 def put_workflow_event_def(world: World, name: str, content_type: ReturnType | None = None) -> WorkflowEventDef:
     reply: WorkflowEventDef = world.submit(PutWorkflowEventDefRequest(name=name, content_type=content_type))
     return reply
-
-
-def stop(world: World, number: int = 0) -> None:
-    world.submit(StopWfRunRequest(wf_run_id=WfRunId(id="r"), thread_run_number=number))
-
-
-def resume(world: World, number: int = 0) -> None:
-    world.submit(ResumeWfRunRequest(wf_run_id=WfRunId(id="r"), thread_run_number=number))
-
-
-def literal(value: Any) -> VariableAssignment:
-    return VariableAssignment(literal_value=to_variable_value(value))
 
 
 def refuse(world: World, body: Body, *fragments: str, edit: Callable[[ThreadSpec], Any] = lambda _: None) -> None:

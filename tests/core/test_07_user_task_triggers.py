@@ -12,7 +12,6 @@ import pytest
 from littlehorse.model import (
     DeleteWfRunRequest,
     LHTaskException,
-    ScheduledTask,
     TaskDefId,
     TaskNode,
     TaskRun,
@@ -35,11 +34,15 @@ from tests.core.shapes import (
     ERROR,
     EXCEPTION,
     RUNNING,
+    claim,
     failure,
+    literal,
     node,
     put,
     put_event_def,
     refused,
+    stop,
+    variable,
     wf_run,
 )
 from tests.core.test_07_user_tasks import (
@@ -55,17 +58,14 @@ from tests.core.test_07_user_tasks import (
     complete,
     finish,
     history,
-    literal,
     owner,
     put_approval,
     put_user_task_def,
     resume,
     save,
     state,
-    stop,
     terminal,
     the,
-    variable,
 )
 from tests.core.world import World
 
@@ -113,12 +113,6 @@ def then_waits(wf: WorkflowThread) -> None:
 
 def reminders(world: World) -> list[TaskRun]:
     return world.of_run(kinds.TASK_RUN)
-
-
-def claim(world: World) -> ScheduledTask:
-    task = world.claim()
-    assert task is not None, "nothing is queued"
-    return task
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from littlehorse.model import (
     RescueThreadRunRequest,
     ResumeWfRunRequest,
     SaveUserTaskRunProgressRequest,
-    StopWfRunRequest,
     Struct,
     ThreadSpec,
     UserTaskDefId,
@@ -51,6 +50,7 @@ from tests.core.shapes import (
     RUNNING,
     Body,
     failure,
+    literal,
     node,
     put,
     put_edited,
@@ -58,7 +58,9 @@ from tests.core.shapes import (
     python,
     reached,
     refused,
+    stop,
     thread,
+    variable,
     wf_run,
 )
 from tests.core.world import World
@@ -81,14 +83,6 @@ FIELDS = [
     UserTaskField(name="details", type=VariableType.JSON_OBJ),
     UserTaskField(name="tags", type=VariableType.JSON_ARR),
 ]
-
-
-def literal(value: Any) -> VariableAssignment:
-    return VariableAssignment(literal_value=to_variable_value(value))
-
-
-def variable(name: str) -> VariableAssignment:
-    return VariableAssignment(variable_name=name)
 
 
 def broken() -> VariableAssignment:
@@ -166,10 +160,6 @@ def save(world: World, by: str, *, ignore_claim: bool = False, **results: Any) -
 
 def cancel(world: World, guid: str = "0-1") -> None:
     world.submit(CancelUserTaskRunRequest(user_task_run_id=the(guid)))
-
-
-def stop(world: World, number: int = 0) -> None:
-    world.submit(StopWfRunRequest(wf_run_id=WfRunId(id="r"), thread_run_number=number))
 
 
 def resume(world: World) -> None:

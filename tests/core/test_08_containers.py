@@ -16,8 +16,6 @@ from littlehorse.model import (
     CorrelatedEventConfig,
     ExternalEvent,
     ExternalEventDefId,
-    InlineArrayDef,
-    InlineMapDef,
     InlineStruct,
     InlineStructBuilder,
     InlineStructDef,
@@ -54,8 +52,10 @@ from lhd.errors import Code, Rejection
 from tests.core.shapes import (
     COMPLETED,
     ERROR,
+    array_of,
     entry,
     failure,
+    map_of,
     node,
     put,
     put_edited,
@@ -63,6 +63,8 @@ from tests.core.shapes import (
     python,
     reached,
     refused,
+    struct_of,
+    variable,
     wf_run,
 )
 from tests.core.world import World
@@ -87,18 +89,6 @@ SOURCE = "1-in-EXTERNAL_EVENT"
 
 
 # Types.
-
-
-def array_of(element: TypeDefinition) -> TypeDefinition:
-    return TypeDefinition(inline_array_def=InlineArrayDef(array_type=element))
-
-
-def map_of(key: TypeDefinition, value: TypeDefinition) -> TypeDefinition:
-    return TypeDefinition(inline_map_def=InlineMapDef(key_type=key, value_type=value))
-
-
-def struct_of(name: str, version: int = -1) -> TypeDefinition:
-    return TypeDefinition(struct_def_id=StructDefId(name=name, version=version))
 
 
 INTS, STRS, DOUBLES = array_of(INT), array_of(STR), array_of(DOUBLE)
@@ -177,10 +167,6 @@ def same(value: VariableValue, expected: Any) -> bool:
 
 def literal(value: Any) -> VariableAssignment:
     return VariableAssignment(literal_value=val(value))
-
-
-def variable(name: str) -> VariableAssignment:
-    return VariableAssignment(variable_name=name)
 
 
 def received() -> VariableAssignment:

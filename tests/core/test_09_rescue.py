@@ -36,8 +36,7 @@ from littlehorse.model import (
     WfRun,
     WfRunId,
 )
-from littlehorse.utils import to_variable_value
-from littlehorse.workflow import SpawnedThread, SpawnedThreads, WorkflowThread
+from littlehorse.workflow import SpawnedThreads, WorkflowThread
 
 from lhd.core import kinds
 from lhd.core.commands.tasks import ClaimTask
@@ -50,8 +49,11 @@ from tests.core.shapes import (
     RUNNING,
     correlate,
     failure,
+    literal,
     markers,
     node,
+    nothing,
+    one_task,
     put,
     put_edited,
     put_event_def,
@@ -59,20 +61,13 @@ from tests.core.shapes import (
     reached,
     refused,
     thread,
+    wait_for,
     wf_run,
 )
 from tests.core.world import World
 
 HALTED = LHStatus.HALTED
 OF_A_RUN: list[Kind[Any]] = [kinds.WF_RUN, kinds.NODE_RUN, kinds.VARIABLE, kinds.TASK_RUN]
-
-
-def nothing(wf: WorkflowThread) -> None:
-    """Only ENTRYPOINT and EXIT."""
-
-
-def one_task(wf: WorkflowThread) -> None:
-    wf.execute("t")
 
 
 def waits_for_paid(wf: WorkflowThread) -> None:
@@ -84,17 +79,9 @@ def five_seconds_for_paid(wf: WorkflowThread) -> None:
     wf.complete("done")
 
 
-def wait_for(wf: WorkflowThread, *threads: SpawnedThread) -> Any:
-    return wf.wait_for_threads(SpawnedThreads.from_list(*threads))
-
-
 def waits_for_a_task_of_a_child(wf: WorkflowThread) -> None:
     """Thread 1 has the task ``1-1``; the NodeRun at 2 waits for it."""
     wait_for(wf, wf.spawn_thread(one_task, "child"))
-
-
-def literal(value: Any) -> VariableAssignment:
-    return VariableAssignment(literal_value=to_variable_value(value))
 
 
 def report(world: World, guid: str, status: TaskStatus, **fields: Any) -> None:

@@ -14,8 +14,6 @@ from littlehorse.model import (
     LHStatus,
     PutUserTaskDefRequest,
     RescueThreadRunRequest,
-    ResumeWfRunRequest,
-    StopWfRunRequest,
     TaskRunId,
     TaskStatus,
     ThreadRetentionPolicy,
@@ -26,7 +24,7 @@ from littlehorse.model import (
     WfRunId,
     WorkflowRetentionPolicy,
 )
-from littlehorse.workflow import SpawnedThread, SpawnedThreads, Workflow, WorkflowThread
+from littlehorse.workflow import SpawnedThreads, Workflow, WorkflowThread
 
 from lhd.core import kinds
 from lhd.core.commands.tasks import ClaimTask
@@ -39,11 +37,16 @@ from tests.core.shapes import (
     Body,
     failure,
     node,
+    nothing,
+    one_task,
     put,
     put_event_def,
     python,
     reached,
+    resume,
+    stop,
     thread,
+    wait_for,
     wf_run,
 )
 from tests.core.world import World
@@ -75,24 +78,8 @@ def succeed(world: World, guid: str) -> None:
     report(world, guid, TaskStatus.TASK_SUCCESS)
 
 
-def stop(world: World, number: int = 0) -> None:
-    world.submit(StopWfRunRequest(wf_run_id=WfRunId(id="r"), thread_run_number=number))
-
-
-def resume(world: World, number: int = 0) -> None:
-    world.submit(ResumeWfRunRequest(wf_run_id=WfRunId(id="r"), thread_run_number=number))
-
-
 def rescue(world: World, number: int = 0) -> None:
     world.submit(RescueThreadRunRequest(wf_run_id=WfRunId(id="r"), thread_run_number=number))
-
-
-def nothing(wf: WorkflowThread) -> None:
-    """Only ENTRYPOINT and EXIT."""
-
-
-def one_task(wf: WorkflowThread) -> None:
-    wf.execute("t")
 
 
 def waits_for_go(wf: WorkflowThread) -> None:
@@ -117,10 +104,6 @@ def ticks(wf: WorkflowThread, count: int) -> None:
 
 def tick(world: World) -> None:
     assert world.post("tick").claimed
-
-
-def wait_for(wf: WorkflowThread, *threads: SpawnedThread) -> Any:
-    return wf.wait_for_threads(SpawnedThreads.from_list(*threads))
 
 
 def numbers(world: World) -> list[int]:

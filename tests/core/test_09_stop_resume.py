@@ -12,7 +12,6 @@ from littlehorse.model import (
     LHStatus,
     LHTaskError,
     ResumeWfRunRequest,
-    ScheduledTask,
     StopWfRunRequest,
     TaskStatus,
     ThreadType,
@@ -30,12 +29,16 @@ from tests.core.shapes import (
     EXCEPTION,
     RUNNING,
     Body,
+    claim,
     failure,
     node,
+    nothing,
+    one_task,
     put,
     put_event_def,
     python,
     refused,
+    statuses,
     thread,
     wf_run,
 )
@@ -54,10 +57,6 @@ def resume(world: World, number: int = 0, run: str = "r") -> None:
     world.submit(ResumeWfRunRequest(wf_run_id=wf_run(world, run).id, thread_run_number=number))
 
 
-def nothing(wf: WorkflowThread) -> None:
-    """Only ENTRYPOINT and EXIT."""
-
-
 def wait_for_paid(wf: WorkflowThread) -> None:
     wf.wait_for_event("paid")
 
@@ -68,10 +67,6 @@ def wait_for_shipped(wf: WorkflowThread) -> None:
 
 def wait_for_handled(wf: WorkflowThread) -> None:
     wf.wait_for_event("handled")
-
-
-def one_task(wf: WorkflowThread) -> None:
-    wf.execute("t")
 
 
 def spawn(wf: WorkflowThread, main: Body = wait_for_paid, name: str = "child") -> SpawnedThreads:
@@ -110,20 +105,9 @@ def start(world: World, body: Body) -> None:
     world.run("wf")
 
 
-def claim(world: World) -> ScheduledTask:
-    task = world.claim()
-    assert task is not None, "nothing is queued"
-    return task
-
-
 def reasons(world: World, number: int = 0) -> list[str]:
     """The kinds of the reasons for which a thread is halted, sorted."""
     return sorted(str(reason.WhichOneof("reason")) for reason in thread(world, number=number).halt_reasons)
-
-
-def statuses(world: World) -> list[LHStatus]:
-    """The statuses of all ThreadRuns, by number."""
-    return [one.status for one in wf_run(world).thread_runs]
 
 
 def snapshot(world: World) -> WfRun:

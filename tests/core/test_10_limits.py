@@ -42,7 +42,6 @@ from littlehorse.model import (
 from littlehorse.workflow import (
     ComparatorExpression,
     NodeOutput,
-    SpawnedThread,
     SpawnedThreads,
     Workflow,
     WorkflowThread,
@@ -62,12 +61,15 @@ from tests.core.shapes import (
     failure,
     markers,
     node,
+    nothing,
+    one_task,
     put,
     put_event_def,
     python,
     reached,
     refused,
     thread,
+    wait_for,
     wf_run,
 )
 from tests.core.world import World
@@ -82,14 +84,6 @@ OF_A_RUN: list[Kind[Any]] = [
     kinds.INACTIVE_THREAD_RUN,
     kinds.USER_TASK_RUN,
 ]
-
-
-def nothing(wf: WorkflowThread) -> None:
-    """Only ENTRYPOINT and EXIT."""
-
-
-def one_task(wf: WorkflowThread) -> None:
-    wf.execute("t")
 
 
 def waits_for_go(wf: WorkflowThread) -> None:
@@ -108,10 +102,6 @@ def looping_while(condition: ComparatorExpression) -> Body:
         wf.do_while(condition, nothing)
 
     return loop
-
-
-def wait_for(wf: WorkflowThread, *threads: SpawnedThread) -> Any:
-    return wf.wait_for_threads(SpawnedThreads.from_list(*threads))
 
 
 def children(wf: WorkflowThread) -> SpawnedThreads:

@@ -16,7 +16,6 @@ from littlehorse.model import (
     PutUserTaskRunCommentRequest,
     PutWfSpecRequest,
     SaveUserTaskRunProgressRequest,
-    ScheduledTask,
     TaskStatus,
     ThreadSpec,
     UserTaskField,
@@ -41,11 +40,13 @@ from tests.core.shapes import (
     ERROR,
     RUNNING,
     Body,
+    claim,
     compiled,
     correlate,
     entry,
     failure,
     node,
+    nothing,
     put,
     put_edited,
     put_event_def,
@@ -59,10 +60,6 @@ from tests.core.world import TENANT, World
 LIMIT = 20_000
 """What a record may have in bytes, where a test says so."""
 FORM = UserTaskRunId(wf_run_id=WfRunId(id="r"), user_task_guid="0-1")
-
-
-def nothing(wf: WorkflowThread) -> None:
-    """Only ENTRYPOINT and EXIT."""
 
 
 def waits(event_def: str) -> Body:
@@ -83,12 +80,6 @@ def runs_task(wf: WorkflowThread) -> None:
 
 def text(size: int) -> str:
     return "x" * size
-
-
-def claim(world: World) -> ScheduledTask:
-    task = world.claim()
-    assert task is not None, "nothing is queued"
-    return task
 
 
 def put_form(world: World, *names: str, kind: VariableType = VariableType.STR) -> None:

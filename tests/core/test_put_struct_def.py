@@ -12,8 +12,6 @@ import pytest
 from littlehorse.model import (
     Array,
     Comparator,
-    InlineArrayDef,
-    InlineMapDef,
     InlineStruct,
     InlineStructBuilder,
     InlineStructDef,
@@ -49,7 +47,7 @@ from littlehorse.workflow import Workflow, WorkflowThread
 
 from lhd.core import kinds
 from lhd.errors import Code
-from tests.core.shapes import compiled, entry, put_event_def, refused
+from tests.core.shapes import array_of, compiled, entry, map_of, put_event_def, refused, struct_of, variable
 from tests.core.world import World
 
 INT, DOUBLE, STR, BOOL, BYTES, JSON_OBJ, JSON_ARR, TIMESTAMP, WF_RUN_ID = (
@@ -74,18 +72,6 @@ COMPATIBLE = StructDefCompatibilityType.FULLY_COMPATIBLE_SCHEMA_UPDATES
 ENTRYPOINT = "0-entrypoint-ENTRYPOINT"
 
 Fields = dict[str, StructFieldDef]
-
-
-def array_of(element: TypeDefinition) -> TypeDefinition:
-    return TypeDefinition(inline_array_def=InlineArrayDef(array_type=element))
-
-
-def map_of(key: TypeDefinition, value: TypeDefinition) -> TypeDefinition:
-    return TypeDefinition(inline_map_def=InlineMapDef(key_type=key, value_type=value))
-
-
-def struct_of(name: str, version: int = -1) -> TypeDefinition:
-    return TypeDefinition(struct_def_id=StructDefId(name=name, version=version))
 
 
 INTS, STRS, DOUBLES = array_of(INT), array_of(STR), array_of(DOUBLE)
@@ -668,10 +654,6 @@ class TestVersionsOfContainers:
 
 
 # Checks of assignments, mutations and comparisons.
-
-
-def variable(name: str) -> VariableAssignment:
-    return VariableAssignment(variable_name=name)
 
 
 def literal(value: Any) -> VariableAssignment:

@@ -22,12 +22,11 @@ from littlehorse.model import (
     VariableType,
     WfSpec,
 )
-from littlehorse.utils import to_variable_value
 from littlehorse.workflow import WorkflowThread
 
 from lhd.core import kinds
 from lhd.errors import Code
-from tests.core.shapes import put, put_edited, refused
+from tests.core.shapes import literal, put, put_edited, refused
 from tests.core.world import World
 
 BOOL, INT, STR = VariableType.BOOL, VariableType.INT, VariableType.STR
@@ -48,10 +47,6 @@ def delete(world: World, version: int, name: str = "approve") -> None:
 
 def stored(world: World, version: int, name: str = "approve") -> UserTaskDef | None:
     return world.find(kinds.USER_TASK_DEF, name, version)
-
-
-def literal(value: Any) -> VariableAssignment:
-    return VariableAssignment(literal_value=to_variable_value(value))
 
 
 def approval(wf: WorkflowThread) -> None:

@@ -32,13 +32,26 @@ from littlehorse.model import (
     WfSpec,
     WorkflowRetentionPolicy,
 )
-from littlehorse.utils import to_variable_value
 from littlehorse.workflow import CastExpression, LHExpression, Workflow, WorkflowThread, to_variable_assignment
 
 from lhd.core import kinds
 from lhd.core.records import NotLoaded
 from lhd.errors import Code, Rejection
-from tests.core.shapes import Body, compiled, entry, of_type, put, put_edited, put_event_def, refused
+from tests.core.shapes import (
+    Body,
+    compiled,
+    entry,
+    literal,
+    nothing,
+    of_type,
+    output_of,
+    put,
+    put_edited,
+    put_event_def,
+    refused,
+    variable,
+    version,
+)
 from tests.core.world import TENANT, World
 
 Edit = Callable[[ThreadSpec], Any]
@@ -62,31 +75,11 @@ ORDERED = {INT, DOUBLE, STR, BOOL, TIMESTAMP}
 M = VariableMutationType
 
 
-def nothing(wf: WorkflowThread) -> None:
-    """Only ENTRYPOINT and EXIT."""
-
-
-def literal(value: Any) -> VariableAssignment:
-    return VariableAssignment(literal_value=to_variable_value(value))
-
-
-def variable(name: str) -> VariableAssignment:
-    return VariableAssignment(variable_name=name)
-
-
-def output_of(node_name: str) -> VariableAssignment:
-    return VariableAssignment(node_output=VariableAssignment.NodeOutputReference(node_name=node_name))
-
-
 def declare(name: str, kind: VariableType) -> ThreadVarDef:
     return ThreadVarDef(
         var_def=VariableDef(name=name, type_def=TypeDefinition(primitive_type=kind)),
         access_level=WfRunVariableAccessLevel.PRIVATE_VAR,
     )
-
-
-def version(spec: WfSpec) -> tuple[int, int]:
-    return spec.id.major_version, spec.id.revision
 
 
 def stored_versions(world: World) -> set[tuple[int, int]]:

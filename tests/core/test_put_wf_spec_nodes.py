@@ -56,11 +56,10 @@ from littlehorse.model import (
     WfSpec,
     WorkflowEventDefId,
 )
-from littlehorse.utils import to_variable_value
 from littlehorse.workflow import SpawnedThreads, Workflow, WorkflowThread
 
 from lhd.errors import Code
-from tests.core.shapes import Body, of_type, put, put_event_def, refused
+from tests.core.shapes import Body, literal, of_type, output_of, put, put_event_def, refused, version
 from tests.core.world import World
 
 Nodes = dict[str, Any]
@@ -93,17 +92,9 @@ PLACE = ("main_thread", "odd_node")
 # Assignments.
 
 
-def literal(value: Any) -> VariableAssignment:
-    return VariableAssignment(literal_value=to_variable_value(value))
-
-
 def variable(name: str, *, cast: VariableType | None = None, path: str | None = None) -> VariableAssignment:
     target = None if cast is None else TypeDefinition(primitive_type=cast)
     return VariableAssignment(variable_name=name, target_type=target, json_path=path)
-
-
-def output_of(node_name: str) -> VariableAssignment:
-    return VariableAssignment(node_output=VariableAssignment.NodeOutputReference(node_name=node_name))
 
 
 def compare(left: VariableAssignment, comparator: Comparator, right: VariableAssignment) -> VariableAssignment:
@@ -276,10 +267,6 @@ def refuse(
         put_threads(world, main, parent=parent, **others)
     with refused(Code.NOT_FOUND):
         world.run("wf")
-
-
-def version(spec: WfSpec) -> tuple[int, int]:
-    return spec.id.major_version, spec.id.revision
 
 
 def stored(spec: WfSpec, thread_name: str = "main_thread", node_name: str = "odd_node") -> Node:

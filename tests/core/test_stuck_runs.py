@@ -17,7 +17,6 @@ from littlehorse.model import (
     PutWfSpecRequest,
     PutWorkflowMigrationPlanRequest,
     RescueThreadRunRequest,
-    ResumeWfRunRequest,
     RunWfRequest,
     ScheduledTask,
     StopWfRunRequest,
@@ -46,15 +45,20 @@ from tests.core.shapes import (
     EXCEPTION,
     RUNNING,
     Body,
+    claim,
     compiled,
     correlate,
     entry,
     failure,
     markers,
     node,
+    nothing,
     put,
     put_event_def,
     refused,
+    resume,
+    statuses,
+    stop,
     stored_correlated,
     thread,
     wf_run,
@@ -64,10 +68,6 @@ from tests.core.world import World
 HALTED, HALTING = LHStatus.HALTED, LHStatus.HALTING
 ANY, ALL = WaitForThreadsStrategy.WAIT_FOR_ANY, WaitForThreadsStrategy.WAIT_FOR_ALL
 RUN = WfRunId(id="r")
-
-
-def nothing(wf: WorkflowThread) -> None:
-    """Only ENTRYPOINT and EXIT."""
 
 
 def spawns(child: Body) -> Body:
@@ -115,27 +115,8 @@ def started(world: World, body: Body) -> None:
     world.run("wf")
 
 
-def stop(world: World, number: int = 0) -> None:
-    world.submit(StopWfRunRequest(wf_run_id=RUN, thread_run_number=number))
-
-
-def resume(world: World, number: int = 0) -> None:
-    world.submit(ResumeWfRunRequest(wf_run_id=RUN, thread_run_number=number))
-
-
 def rescue(world: World, number: int) -> None:
     world.submit(RescueThreadRunRequest(wf_run_id=RUN, thread_run_number=number))
-
-
-def claim(world: World) -> ScheduledTask:
-    task = world.claim()
-    assert task is not None, "nothing is queued"
-    return task
-
-
-def statuses(world: World, wf_run_id: str = "r") -> list[Any]:
-    """The status of each ThreadRun, by number."""
-    return [run.status for run in wf_run(world, wf_run_id).thread_runs]
 
 
 def only_child(world: World) -> str:
