@@ -101,11 +101,6 @@ class ListenerTable(Model):
             raise ValueError('auth = "mtls" needs tls with client_ca')
         return self
 
-    @property
-    def is_guarded(self) -> bool:
-        """Whether strangers can neither read along nor call."""
-        return self.tls is not None and self.auth != "none"
-
 
 class GrpcTable(Model):
     """``[grpc]``: one listener in short form, more in ``listeners``."""

@@ -3,11 +3,18 @@
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
+import orjson
 import structlog
 from aiohttp import web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def json_response(value: Any) -> web.Response:
+    """The answer 200 with a JSON value."""
+    return web.Response(body=orjson.dumps(value), content_type="application/json")
 
 
 class HttpListener:

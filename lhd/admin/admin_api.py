@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from lhd.core.access import DEFAULT_TENANT
-from lhd.http import HttpListener
+from lhd.http import HttpListener, json_response
 from lhd.intake.explain import explain
 from lhd.store import Reader
 
@@ -16,16 +15,12 @@ def add_admin_routes(http: HttpListener, reader: Reader, status: Callable[[], di
     """Hang the admin API on a listener."""
 
     async def get_status(_: web.Request) -> web.Response:
-        return _json(status())
+        return json_response(status())
 
     async def get_explain(request: web.Request) -> web.Response:
         name = request.query.get("id", "")
         tenant = request.query.get("tenant", DEFAULT_TENANT)
-        return _json(await explain(reader, tenant, name))
+        return json_response(await explain(reader, tenant, name))
 
     http.add("GET", "/status", get_status)
     http.add("GET", "/explain", get_explain)
-
-
-def _json(value: Any) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json")

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import orjson
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from lhd.http import HttpListener
+from lhd.http import HttpListener, json_response
 from lhd.metrics import REGISTRY
 
 
@@ -46,15 +45,15 @@ def add_compat_health_routes(
         return answer(good=is_ready())
 
     async def get_status(_: web.Request) -> web.Response:
-        return _json(status())
+        return json_response(status())
 
     async def disk_usage(_: web.Request) -> web.Response:
         directory = Path(status()["data_dir"])
         used = sum(entry.stat().st_size for entry in os.scandir(directory) if entry.is_file(follow_symlinks=False))
-        return _json({"diskUsageBytes": used})
+        return json_response({"diskUsageBytes": used})
 
     async def standby_status(_: web.Request) -> web.Response:
-        return _json({})
+        return json_response({})
 
     async def metrics(_: web.Request) -> web.Response:
         return _metrics()
@@ -65,10 +64,6 @@ def add_compat_health_routes(
     http.add("GET", "/diskUsage", disk_usage)
     http.add("GET", "/standby-status", standby_status)
     http.add("GET", "/metrics", metrics)
-
-
-def _json(value: Any) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json")
 
 
 def _metrics() -> web.Response:

@@ -28,12 +28,12 @@ from lhd.core.commands.cluster import CLUSTER, OnBehalf, quota_key
 from lhd.errors import invalid_argument, not_found
 
 
-async def whoami(api: Api, caller: Caller, request: Empty) -> Principal:  # noqa: ARG001
+async def whoami(_: Api, caller: Caller, __: Empty) -> Principal:
     """Whoami: the principal that the caller acts as."""
     return caller.principal
 
 
-async def get_server_version(api: Api, caller: Caller, request: Empty) -> LittleHorseVersion:  # noqa: ARG001
+async def get_server_version(_: Api, __: Caller, ___: Empty) -> LittleHorseVersion:
     """GetServerVersion: the version of the API that is spoken, not of lhd."""
     return LittleHorseVersion(major_version=1, minor_version=3, patch_version=0)
 
@@ -43,17 +43,17 @@ async def _submit(api: Api, caller: Caller, request: Message) -> Message:
     return reply
 
 
-async def get_tenant(api: Api, caller: Caller, request: TenantId) -> Any:  # noqa: ARG001
+async def get_tenant(api: Api, _: Caller, request: TenantId) -> Any:
     """GetTenant."""
     return await get(api, kinds.TENANT, (CLUSTER, request.id), f"tenant '{request.id}'")
 
 
-async def get_principal(api: Api, caller: Caller, request: PrincipalId) -> Any:  # noqa: ARG001
+async def get_principal(api: Api, _: Caller, request: PrincipalId) -> Any:
     """GetPrincipal."""
     return await get(api, kinds.PRINCIPAL, (CLUSTER, request.id), f"principal '{request.id}'")
 
 
-async def get_quota(api: Api, caller: Caller, request: QuotaId) -> Quota:  # noqa: ARG001
+async def get_quota(api: Api, _: Caller, request: QuotaId) -> Quota:
     """GetQuota: of a tenant, or of one principal in it."""
     found: Quota | None = await api.reader.get(kinds.QUOTA, quota_key(request))
     if found is None:
@@ -61,13 +61,13 @@ async def get_quota(api: Api, caller: Caller, request: QuotaId) -> Quota:  # noq
     return found
 
 
-async def search_tenant(api: Api, caller: Caller, request: SearchTenantRequest) -> TenantIdList:  # noqa: ARG001
+async def search_tenant(api: Api, _: Caller, request: SearchTenantRequest) -> TenantIdList:
     """SearchTenant: all."""
     rows, bookmark = await page(api.reader, Query("tenant", ("id",), ("id",)), request)
     return TenantIdList(results=[TenantId(id=name) for (name,) in rows], bookmark=bookmark)
 
 
-async def search_principal(api: Api, caller: Caller, request: SearchPrincipalRequest) -> PrincipalIdList:  # noqa: ARG001
+async def search_principal(api: Api, _: Caller, request: SearchPrincipalRequest) -> PrincipalIdList:
     """SearchPrincipal: all, admins or not, or those with ACLs of a tenant; by time only together with one of these."""
     query = Query("principal", ("id",), ("id",))
     match request.WhichOneof("principal_criteria"):
@@ -81,7 +81,7 @@ async def search_principal(api: Api, caller: Caller, request: SearchPrincipalReq
     return PrincipalIdList(results=[PrincipalId(id=name) for (name,) in rows], bookmark=bookmark)
 
 
-async def search_quota(api: Api, caller: Caller, request: SearchQuotaRequest) -> QuotaIdList:  # noqa: ARG001
+async def search_quota(api: Api, _: Caller, request: SearchQuotaRequest) -> QuotaIdList:
     """SearchQuota: all, those of a tenant, or that of a principal in it."""
     query = Query("quota", ("tenant_id", "principal_id"), ("tenant_id", "principal_id"))
     if request.HasField("principal") and not request.HasField("tenant_id"):

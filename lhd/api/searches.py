@@ -10,6 +10,7 @@ from littlehorse.model import (
     VariableType,
     VariableValue,
     WfRunIdList,
+    WfSpec,
 )
 
 from lhd.api.call import Api, Method
@@ -73,19 +74,25 @@ async def _check(api: Api, tenant: str, request: SearchWfRunRequest) -> None:
         return
     if has_revision and not has_major:
         raise invalid_argument("wf_spec_revision needs wf_spec_major_version")
-    spec = await latest_wf_spec(
-        api,
-        tenant,
-        request.wf_spec_name,
-        request.wf_spec_major_version if has_major else None,
-        request.wf_spec_revision if has_revision else None,
-    )
-    if spec is None:
-        raise invalid_argument(f"there is no WfSpec '{request.wf_spec_name}' of this version")
+    spec = await _wf_spec(api, tenant, request)
     declared = {var.var_def.name for var in spec.thread_specs[spec.entrypoint_thread_name].variable_defs}
     for wanted in request.variable_filters:
         if wanted.var_name not in declared:
             raise invalid_argument(f"the entrypoint thread of '{spec.id.name}' declares no '{wanted.var_name}'")
+
+
+async def _wf_spec(api: Api, tenant: str, request: SearchWfRunRequest | SearchVariableRequest) -> WfSpec:
+    """The version of a WfSpec that a search is about, or the newest one."""
+    spec = await latest_wf_spec(
+        api,
+        tenant,
+        request.wf_spec_name,
+        request.wf_spec_major_version if request.HasField("wf_spec_major_version") else None,
+        request.wf_spec_revision if request.HasField("wf_spec_revision") else None,
+    )
+    if spec is None:
+        raise invalid_argument(f"there is no WfSpec '{request.wf_spec_name}' of this version")
+    return spec
 
 
 async def search_variable(api: Api, tenant: str, request: SearchVariableRequest) -> VariableIdList:
@@ -113,15 +120,7 @@ async def _check_variable_search(api: Api, tenant: str, request: SearchVariableR
     has_major, has_revision = request.HasField("wf_spec_major_version"), request.HasField("wf_spec_revision")
     if has_major != has_revision:
         raise invalid_argument("a version of SearchVariable needs both wf_spec_major_version and wf_spec_revision")
-    spec = await latest_wf_spec(
-        api,
-        tenant,
-        request.wf_spec_name,
-        request.wf_spec_major_version if has_major else None,
-        request.wf_spec_revision if has_revision else None,
-    )
-    if spec is None:
-        raise invalid_argument(f"there is no WfSpec '{request.wf_spec_name}' of this version")
+    spec = await _wf_spec(api, tenant, request)
     declared = [
         variable
         for thread_spec in spec.thread_specs.values()

@@ -62,7 +62,7 @@ Authenticate = Callable[[Any], Awaitable[str]]
 """From a call's context to the id of the caller's principal; raises UNAUTHENTICATED."""
 
 
-async def nobody_asks(context: Any) -> str:  # noqa: ARG001 - nothing of the call matters
+async def nobody_asks(_: Any) -> str:
     """The authentication of a listener without any: every caller is anonymous."""
     return ANONYMOUS
 
@@ -172,7 +172,7 @@ def _for_tenant(method: Method) -> CallerMethod:
 
 
 def _unimplemented(name: str) -> Method:
-    async def run(api: Api, tenant: str, request: Any) -> Any:  # noqa: ARG001
+    async def run(_: Api, __: str, ___: Any) -> Any:
         raise Rejection(Code.UNIMPLEMENTED, f"lhd does not implement {name}")
 
     return run

@@ -263,7 +263,7 @@ def _extend_map(left: VariableValue, right: VariableValue, declared: TypeDefinit
     return VariableValue(map=merged)
 
 
-def _remove_map_key(left: VariableValue, right: VariableValue, declared: TypeDefinition) -> VariableValue:  # noqa: ARG001
+def _remove_map_key(left: VariableValue, right: VariableValue, _: TypeDefinition) -> VariableValue:
     if is_null(right):
         raise _no_operation(VariableMutationType.REMOVE_KEY, left, right)
     key = coerce(right, left.map.map_type.key_type) if left.map.HasField("map_type") else right

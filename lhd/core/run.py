@@ -29,7 +29,7 @@ from lhd.core.ids import milliseconds, run_key, timestamp
 from lhd.core.indexing import reindex
 from lhd.core.kinds import TERMINAL, Timer, TimerAction
 from lhd.core.records import Transaction
-from lhd.core.values import NULL, EvaluationError
+from lhd.core.values import NULL, EvaluationError, require_size
 from lhd.errors import Code, Rejection
 
 if TYPE_CHECKING:
@@ -288,9 +288,7 @@ class Step:
 
     def require_size(self, value: VariableValue) -> None:
         """Raise EvaluationError for a value that is larger than a record may be."""
-        limit = self.tx.settings.record_bytes_max
-        if value.ByteSize() > limit:
-            raise EvaluationError(f"the value has {value.ByteSize()} bytes, a record holds {limit}")
+        require_size(value, self.tx.settings.record_bytes_max)
 
     def _owner(self, name: str) -> tuple[tuple[str, str, int, str], ThreadVarDef]:
         """The key and the declaration of the variable that a name means here (execution.md 8.4)."""

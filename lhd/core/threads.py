@@ -24,7 +24,7 @@ from lhd.core.fitting import StoredStructDefs, StructDefs, accept
 from lhd.core.ids import milliseconds, timestamp
 from lhd.core.indexing import INPUT, reindex
 from lhd.core.run import Run
-from lhd.core.values import NULL, EvaluationError, is_null
+from lhd.core.values import NULL, EvaluationError, is_null, require_size
 
 _PRESSURE = 0.9
 """The part of ``settings.threads_max`` from which on every completed ThreadRun is archived."""
@@ -49,8 +49,7 @@ def accept_inputs(
             raise EvaluationError(f"the variable '{name}' is inherited and cannot be given")
         try:
             accepted[name] = accept(given[name], definition.var_def.type_def, structs)
-            if accepted[name].ByteSize() > bytes_max:
-                raise EvaluationError(f"the value has {accepted[name].ByteSize()} bytes, a record holds {bytes_max}")
+            require_size(accepted[name], bytes_max)
         except EvaluationError as error:
             raise EvaluationError(f"the variable '{name}': {error}") from error
     return accepted

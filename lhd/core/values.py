@@ -44,6 +44,12 @@ class EvaluationError(LhdError):
     """A value cannot be computed; the node at hand turns this into a Failure."""
 
 
+def require_size(value: VariableValue, bytes_max: int) -> None:
+    """Raise EvaluationError for a value that is larger than a record may be."""
+    if value.ByteSize() > bytes_max:
+        raise EvaluationError(f"the value has {value.ByteSize()} bytes, a record holds {bytes_max}")
+
+
 def is_null(value: VariableValue) -> bool:
     """Whether the value's oneof is unset."""
     return value.WhichOneof("value") is None

@@ -68,11 +68,11 @@ def _task(timer: Timer) -> tuple[TaskRunId, int]:
     return TaskRunId(wf_run_id=_wf_run_id(timer), task_guid=str(guid)), int(attempt)
 
 
-def _external_event_retention(tx: Transaction, tenant: str, timer: Timer) -> None:  # noqa: ARG001
+def _external_event_retention(tx: Transaction, _: str, timer: Timer) -> None:
     events.expire(tx, timer)
 
 
-def _correlated_event_ttl(tx: Transaction, tenant: str, timer: Timer) -> None:  # noqa: ARG001
+def _correlated_event_ttl(tx: Transaction, _: str, timer: Timer) -> None:
     correlation.expire(tx, timer)
 
 
