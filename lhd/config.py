@@ -129,6 +129,12 @@ class HttpTable(Model):
     compat_health_listen: str | None = Field(
         None, description="/readiness, /liveness, /status and /metrics, as clients of the original know them."
     )
+    tls: TlsTable | None = Field(None, description="Serve webhooks over TLS; with client_ca for the scheme mtls.")
+    header_timeout_s: float = Field(
+        10, gt=0, strict=False, description="A connection that sends no whole header for so long is closed."
+    )
+    connections_max: int = Field(4_000, ge=1, description="Connections to `listen` at once.")
+    connections_per_peer_max: int = Field(1_000, ge=1, description="Those of one address.")
     insecure: bool = Field(
         False, description="Allow admin_listen and compat_health_listen beyond loopback, without authentication."
     )
@@ -258,12 +264,14 @@ def contradictions(document: Document) -> list[str]:
     for number, name in enumerate(names):
         if name is not None and name in names[:number]:
             found.append(document.finding(("event", number, "name"), f"the event '{name}' is defined more than once"))
-    return found + _shared_paths(document)
+    return found + _shared_paths(document) + _mtls_without_tls(document)
 
 
 def unusable(configuration: Configuration, document: Document) -> list[str]:
     """Findings about what valid keys name and nobody can use: certificates, keys and secrets of gRPC listeners."""
     found = []
+    if configuration.http.tls is not None and (problem := _tls_problem(configuration.http.tls)):
+        found.append(document.finding(("http", "tls"), problem))
     for number, listener in enumerate(configuration.grpc.listeners):
         place: Location = ("grpc", "listeners", number)
         if listener.tls is not None and (problem := _tls_problem(listener.tls)):
@@ -274,6 +282,16 @@ def unusable(configuration: Configuration, document: Document) -> list[str]:
             except ConfigError as error:
                 found.append(document.finding((*place, "auth"), error.text))
     return found
+
+
+def server_tls(tls: TlsTable) -> ssl.SSLContext:
+    """The TLS of an HTTP listener; with ``client_ca`` a client may show a certificate. Raises ssl.SSLError, OSError."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tls.cert, tls.key)
+    if tls.client_ca is not None:
+        context.load_verify_locations(tls.client_ca)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
 
 
 def _tls_problem(tls: TlsTable) -> str | None:
@@ -311,6 +329,18 @@ def _open_listeners(document: Document) -> list[str]:
             )
             found.append(document.finding(("grpc", "listeners", number, "listen"), text))
     return found
+
+
+def _mtls_without_tls(document: Document) -> list[str]:
+    http, sources = document.data.get("http"), document.data.get("sources")
+    tls = http.get("tls") if isinstance(http, dict) else None
+    if (isinstance(tls, dict) and "client_ca" in tls) or not isinstance(sources, dict):
+        return []
+    return [
+        document.finding(("sources", name, "verify"), 'the scheme "mtls" needs tls with client_ca under [http]')
+        for name, table in sources.items()
+        if isinstance(table, dict) and isinstance(table.get("verify"), dict) and table["verify"].get("scheme") == "mtls"
+    ]
 
 
 def _is_open(listen: Any) -> bool:

@@ -4,6 +4,7 @@ import gc
 import itertools
 import os
 import signal
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -24,14 +25,14 @@ from lhd.api.call import Api
 from lhd.api.listeners import OAuth, authentication, credentials
 from lhd.api.server import GrpcServer
 from lhd.bulk_jobs import BulkJobs
-from lhd.config import Address, Configuration, ListenerTable
+from lhd.config import Address, Configuration, ListenerTable, server_tls
 from lhd.core.access import DEFAULT_TENANT
 from lhd.core.commands import Command
 from lhd.core.commands.deliveries import EnsureEventDef
 from lhd.core.settings import Settings
 from lhd.engine import Engine, Limits
 from lhd.errors import Rejection, StoreError
-from lhd.http import HttpListener
+from lhd.http import ConnectionLimits, HttpListener
 from lhd.intake.explain import iso
 from lhd.intake.intake import Refusals
 from lhd.sources.registry import ConfiguredSource
@@ -57,7 +58,9 @@ class Daemon:
         self._notifier = Notifier()
         grace_s = configuration.daemon.shutdown_grace_s
         self._refusals = Refusals(configuration.limits.refused_max)
-        self._http = HttpListener(grace_s, self._note_refusal)
+        http = configuration.http
+        limits = ConnectionLimits(http.header_timeout_s, http.connections_max, http.connections_per_peer_max)
+        self._http = HttpListener(grace_s, self._note_refusal, limits)
         self._admin_http, self._admin_socket = HttpListener(grace_s), HttpListener(grace_s)
         self._compat_http = HttpListener(grace_s)
         self._closing: list[Callable[[], Awaitable[None]]] = []
@@ -150,7 +153,9 @@ class Daemon:
     async def _listen(self, api_reader: Reader, admin_reader: Reader) -> list[GrpcServer]:
         add_health_routes(self._admin_http, lambda: self._ready)
         add_admin_routes(self._admin_socket, admin_reader, self.status)
-        http = await _bind(self._http, self._configuration.http.listen)
+        tls = self._configuration.http.tls
+        secured = None if tls is None else server_tls(tls)
+        http = await _bind(self._http, self._configuration.http.listen, secured)
         admin = await _bind(self._admin_http, self._configuration.http.admin_listen)
         self._addresses = {"http": http, "admin": admin}
         if self._configuration.http.compat_health_listen is not None:
@@ -196,6 +201,8 @@ class Daemon:
         """New work is refused first; what was accepted is committed and answered; then sources and engine end."""
         self._ready = False
         self._notifier.stopping()
+        for runner in self._runners:
+            runner.intake.acknowledgements.stop()
         async with anyio.create_task_group() as stopping:
             for server in servers:
                 stopping.start_soon(server.stop, self._configuration.daemon.shutdown_grace_s)
@@ -280,10 +287,10 @@ def _settle_memory() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-async def _bind(listener: HttpListener, text: str) -> str:
+async def _bind(listener: HttpListener, text: str, tls: ssl.SSLContext | None = None) -> str:
     address = Address.parse(text)
     try:
-        port = await listener.start(address.host, address.port)
+        port = await listener.start(address.host, address.port, tls)
     except OSError as error:
         raise OSError(f"cannot listen on {address}: {error.strerror or error}") from error
     return f"{address.host}:{port}"

@@ -41,8 +41,17 @@ from lhd.waiters import Waiters
 _LOADS_PER_COMMAND = 1000
 _COMMANDS_PER_TURN = 64
 """After so many decisions the rest of the loop has its turn."""
-_WATCHED: dict[Kind[Any], int] = {kinds.WORKFLOW_EVENT: 2, kinds.BULK_JOB: 0}
+_WATCHED: dict[Kind[Any], int] = {
+    kinds.WORKFLOW_EVENT: 2,
+    kinds.BULK_JOB: 0,
+    kinds.WF_RUN: 2,
+    kinds.OUTCOME: 2,
+    kinds.CORRELATED_EVENT: 3,
+}
 _RETRY_TIMER_MS = 60_000
+_SECONDS_PER_COMMAND = 0.001
+"""Before any has been measured."""
+_PACE_WEIGHT = 0.1
 _FORGET_EVERY_MS = 600_000
 
 
@@ -139,9 +148,12 @@ class Engine:
         self._clock_ms = clock_ms
         self._monotonic_ms = monotonic_ms
         self._now_ms, self._elapsed_ms = clock_ms(), monotonic_ms()
-        self._memory = Memory(passing=frozenset({kinds.SEEN_DELIVERY.lane, kinds.DEAD_LETTER.lane}))
+        self._memory = Memory(
+            passing=frozenset({kinds.SEEN_DELIVERY.lane, kinds.DEAD_LETTER.lane, kinds.EXPIRY_PLAN.lane})
+        )
         self._timers = TimerWindow(self._now_ms, self._limits.timers_max)
         self._forget_at_ms = self._now_ms
+        self._seconds_per_command = _SECONDS_PER_COMMAND
         self._log = structlog.get_logger("lhd.engine")
         self._inbox, self._outbox = anyio.create_memory_object_stream[_Submission | Poll](
             self._limits.inbox_commands_max
@@ -178,6 +190,11 @@ class Engine:
         """Whether the inbox is full."""
         return self._inbox.statistics().current_buffer_used >= self._limits.inbox_commands_max
 
+    @property
+    def drain_s(self) -> float:
+        """How many seconds it will take to decide what is in the inbox, at the pace of the last batches."""
+        return self._inbox.statistics().current_buffer_used * self._seconds_per_command
+
     def now_ms(self) -> int:
         """The present time in ms since the epoch, which never goes back while the engine lives.
 
@@ -209,8 +226,12 @@ class Engine:
         with self._inbox, self._outbox:
             while True:
                 batch = await self._next_batch()
+                began = anyio.current_time()
                 with anyio.CancelScope(shield=True):
                     await self._process(batch)
+                if batch:
+                    pace = (anyio.current_time() - began) / len(batch)
+                    self._seconds_per_command += (pace - self._seconds_per_command) * _PACE_WEIGHT
 
     async def _next_batch(self) -> list[_Submission | Poll]:
         """What is in the inbox, however many timers are due; where it is empty, what comes before the next one is."""

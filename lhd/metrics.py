@@ -1,5 +1,7 @@
 """The metrics that lhd counts; their names and labels are part of the interface. No label holds a payload or a key."""
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -33,3 +35,9 @@ SOURCE_RESTARTS = Counter(
 )
 SOURCE_UP = Gauge("lhd_source_up", "Whether a source runs.", ["source"], registry=REGISTRY)
 POLLS = Gauge("lhd_task_polls_open", "PollTask streams that are open.", registry=REGISTRY)
+
+
+@cache
+def source_counter(name: str, *labels: str) -> Counter:
+    """The counter ``lhd_source_NAME_total`` that sources count with, by source and these labels."""
+    return Counter(f"lhd_source_{name}", "Counted by sources.", ["source", *labels], registry=REGISTRY)

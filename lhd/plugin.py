@@ -5,6 +5,7 @@ class with a ``kind``, a configuration model and one coroutine, :meth:`Source.ru
 :meth:`SourceContext.commit`.
 """
 
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -109,32 +110,81 @@ class Secret(Model):
         return f"{place} '{name}'"
 
 
+class Start(Model):
+    """``start`` of a route: the WfRun to start. All but the name of the WfSpec are CEL."""
+
+    wf_spec: str = Field(description="The name of the WfSpec; its latest version is run.")
+    id: str | None = Field(None, description="The id of the WfRun; where it exists none is started.")
+    variables: str = Field("{}", description="A map of the WfRun's variables.")
+
+
 class Route(Model):
     """What becomes of a signal. Expressions are CEL over body, headers, key, query, file, record and meta."""
 
     name: str = Field("", description="Shown by explain; the route's number otherwise.")
     when: str = Field("true", description="The route takes signals for which this is true; an error counts as false.")
-    event: str = Field(description="The ExternalEventDef of the event to put.")
+    event: str | None = Field(None, description="The ExternalEventDef of the event to put.")
     key: str | None = Field(None, description="The correlation key: a CorrelatedEvent is put.")
     wf_run: str | None = Field(None, description="The printed id of the WfRun: an ExternalEvent is put.")
+    start: Start | None = Field(None, description="Start a WfRun.")
     on_same_key: Literal["queue", "replace", "reject"] | None = Field(
         None,
         description="While an event with the key is live: queue (default where it is deleted after the first "
         "correlation), replace (default otherwise), or reject.",
     )
+    on_unmatched: Literal["store", "dead", "start"] = Field(
+        "store", description="An event for which no run waits: store it, make it a dead letter, or start a run."
+    )
+    on_expired: Literal["store", "dead", "start"] = Field(
+        "store", description="An event that nobody took in its time: the same; store only notes it in the ledger."
+    )
     content: str = Field("body", description="The content of the event.")
     id: str | None = Field(None, description="What tells one delivery from another; by kind of source otherwise.")
     thread: int | None = Field(None, ge=0, le=2**31 - 1, description="The threadRunNumber that the event is for.")
+    ack: Literal["stored", "matched", "consumed", "result"] = Field(
+        "stored", description="What the sender's answer waits for, where the kind of source has an answer."
+    )
+    ack_timeout_s: float | None = Field(
+        None, gt=0, le=300, strict=False, description="How long it waits: 2 for matched and consumed, 10 for result."
+    )
+    workflow_event: str | None = Field(
+        None, description="The WorkflowEventDef whose event is the result; else it is the WfRun's output."
+    )
 
     @model_validator(mode="after")
     def _one_target(self) -> "Route":
-        if (self.key is None) == (self.wf_run is None):
-            raise ValueError("name exactly one of key and wf_run, so that the event finds its run")
+        if self.event is None:
+            self._require_only_start()
+        elif self.key is not None and self.wf_run is not None:
+            raise ValueError("name one of key and wf_run, not both")
+        elif self.key is None and self.wf_run is None and (self.start is None or self.start.id is None):
+            raise ValueError("name key or wf_run, or start with an id, so that the event finds its run")
         if self.on_same_key is not None and self.key is None:
             raise ValueError("on_same_key needs key")
-        if self.thread is not None and self.wf_run is None:
+        if self.thread is not None and self.key is not None:
             raise ValueError("thread needs wf_run: a correlated event finds the thread by itself")
+        if self.workflow_event is not None and self.ack != "result":
+            raise ValueError('workflow_event needs ack = "result"')
+        self._check_start()
         return self
+
+    def _require_only_start(self) -> None:
+        if self.start is None:
+            raise ValueError("name an event, or start")
+        for key in ("key", "wf_run", "thread", "content", "on_unmatched", "on_expired"):
+            if key in self.model_fields_set:
+                raise ValueError(f"{key} needs event")
+
+    def _check_start(self) -> None:
+        starts = "start" in (self.on_unmatched, self.on_expired)
+        if starts and self.start is None:
+            raise ValueError('"start" needs the table start, which says what to start')
+        if self.key is None and self.wf_run is None and self.on_unmatched != "store":
+            raise ValueError("start without key and wf_run starts the run that is not there; leave on_unmatched out")
+        if self.wf_run is not None and self.on_unmatched == "start":
+            raise ValueError("a run with this id is started by start with an id, and event, instead of wf_run")
+        if self.start is not None and (self.key is not None or self.wf_run is not None) and not starts:
+            raise ValueError('start beside key or wf_run needs on_unmatched = "start" or on_expired = "start"')
 
 
 _TENANT = r"^[A-Za-z](?:[0-9A-Za-z-]*[0-9A-Za-z])?$"
@@ -149,6 +199,10 @@ class SourceConfig(Model):
         pattern=_TENANT,
         description="The tenant that the source's events belong to.",
     )
+    keep_payloads: int = Field(
+        100, ge=0, le=10_000, description="How many of the latest signals `lhd try --last` can use; in memory."
+    )
+    keep_payloads_bytes: int = Field(4_194_304, ge=0, description="How many bytes of them at most.")
     routes: tuple[Route, ...] = Field((), strict=False, description="The first route whose `when` is true is taken.")
 
 
@@ -157,7 +211,8 @@ class Event:
     """One signal from outside.
 
     ``body`` is JSON-like, text or bytes. ``id`` tells this signal from every other of the source, and is the same when
-    it comes again; without one the digest of ``raw`` does. ``raw`` are the bytes as they came. The mappings are what
+    it comes again; without one the digest of ``raw`` does. ``raw`` are the bytes as they came; ``fingerprint``, which
+    is ``raw`` unless given, is the part of them that is the same when the signal comes again. The mappings are what
     routes see under these names.
     """
 
@@ -170,6 +225,7 @@ class Event:
     query: Mapping[str, str] = field(default_factory=dict)
     file: Mapping[str, Any] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +240,25 @@ class Receipt:
     event_id: str
     reason: str = ""
     retry_after_s: float | None = None
+    route: str = ""
 
 
-HttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """How far an accepted event has come: ``level`` is stored, matched, consumed or result.
+
+    ``is_reached`` tells whether that is what its route waits for. Of a result, ``status`` is the WfRun's and
+    ``result`` a JSON-like value.
+    """
+
+    level: str = "stored"
+    is_reached: bool = True
+    run: str | None = None
+    status: str | None = None
+    result: Any = None
+
+
+HttpHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 """Answers one request on the shared HTTP listener; see aiohttp's server reference."""
 
 C = TypeVar("C", bound=SourceConfig)
@@ -216,6 +288,10 @@ class SourceContext(ABC):
         """
 
     @abstractmethod
+    async def acknowledge(self, receipt: Receipt) -> Acknowledgement:
+        """Wait for what the ``ack`` of the event's route names, or its deadline; for sources that answer a sender."""
+
+    @abstractmethod
     def http_route(self, method: str, path: str, handler: HttpHandler) -> None:
         """Answer requests of this method and path on the shared HTTP listener while the source runs.
 
@@ -227,6 +303,10 @@ class SourceContext(ABC):
         """Note that the door refused a signal, for the counters and for ``lhd status``; no payload, no secret."""
 
     @abstractmethod
+    def count(self, name: str, **labels: str) -> None:
+        """Add one to the counter ``lhd_source_NAME_total``; every count of a name has the same labels."""
+
+    @abstractmethod
     def clock_ms(self) -> int:
         """The daemon's time in milliseconds since the epoch."""
 
@@ -234,6 +314,11 @@ class SourceContext(ABC):
     @abstractmethod
     def overloaded(self) -> bool:
         """Whether :meth:`commit` would raise Overloaded just now."""
+
+    @property
+    @abstractmethod
+    def drain_s(self) -> float:
+        """How many seconds the daemon will need for what waits now, at its present pace; a value for Retry-After."""
 
 
 class Source(ABC, Generic[C]):
@@ -259,6 +344,26 @@ class Source(ABC, Generic[C]):
 
         The source counts as up from its first await on.
         """
+
+    def decode(self, raw: bytes, headers: Mapping[str, str], query: Mapping[str, str]) -> list[Event]:
+        """The events that arrive as these bytes, for rehearsals, tests in the configuration and retries.
+
+        Raises ValueError, whose text holds nothing of the bytes. This one reads JSON, else text, else bytes.
+        """
+        body: Any = raw
+        try:
+            body = raw.decode()
+            body = json.loads(body)
+        except ValueError:
+            pass
+        return [Event(body, headers=headers, query=query, raw=raw)]
+
+    async def send(self, raw: bytes, headers: Mapping[str, str], now_ms: int, http: str) -> str:  # noqa: ARG002
+        """Bring these bytes to the running source as its sender would, for ``lhd send``; returns what came back.
+
+        ``http`` is the address of the HTTP listener, ``now_ms`` the time. Raises ConfigError where that cannot be.
+        """
+        raise ConfigError("kind", f"a source of kind '{self.kind}' cannot be sent to")
 
     @classmethod
     def config_class(cls) -> type[SourceConfig]:

@@ -32,19 +32,23 @@ class Waiters(Generic[K]):
         self._waiting: dict[K, set[Waiting]] = {}
 
     @contextmanager
-    def waiting(self, key: K) -> Iterator[Waiting]:
-        """Be woken by :meth:`wake` with this key, from now to the end of the block."""
+    def waiting(self, *keys: K) -> Iterator[Waiting]:
+        """Be woken by :meth:`wake` with one of these keys, from now to the end of the block."""
         one = Waiting()
-        self._waiting.setdefault(key, set()).add(one)
+        for key in keys:
+            self._waiting.setdefault(key, set()).add(one)
         try:
             yield one
         finally:
-            self._waiting[key].discard(one)
-            if not self._waiting[key]:
-                del self._waiting[key]
+            for key in keys:
+                self._waiting[key].discard(one)
+                if not self._waiting[key]:
+                    del self._waiting[key]
 
     def wake(self, keys: Iterable[K]) -> None:
         """Wake everybody who waits for one of these keys."""
+        if not self._waiting:
+            return
         for key in keys:
             for one in self._waiting.get(key, ()):
                 one.wake()

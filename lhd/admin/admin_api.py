@@ -14,10 +14,10 @@ from lhd.store import Reader
 def add_admin_routes(http: HttpListener, reader: Reader, status: Callable[[], dict[str, Any]]) -> None:
     """Hang the admin API on a listener."""
 
-    async def get_status(_: web.Request) -> web.Response:
+    async def get_status(_: web.BaseRequest) -> web.Response:
         return json_response(status())
 
-    async def get_explain(request: web.Request) -> web.Response:
+    async def get_explain(request: web.BaseRequest) -> web.Response:
         name = request.query.get("id", "")
         tenant = request.query.get("tenant", DEFAULT_TENANT)
         return json_response(await explain(reader, tenant, name))

@@ -15,14 +15,14 @@ from lhd.metrics import REGISTRY
 def add_health_routes(http: HttpListener, is_ready: Callable[[], bool]) -> None:
     """Hang /healthz, /readyz and /metrics on a listener."""
 
-    async def healthz(_: web.Request) -> web.Response:
+    async def healthz(_: web.BaseRequest) -> web.Response:
         return web.Response(text="ok\n")
 
-    async def readyz(_: web.Request) -> web.Response:
+    async def readyz(_: web.BaseRequest) -> web.Response:
         ready = is_ready()
         return web.Response(text="ready\n" if ready else "not ready\n", status=200 if ready else 503)
 
-    async def metrics(_: web.Request) -> web.Response:
+    async def metrics(_: web.BaseRequest) -> web.Response:
         return _metrics()
 
     http.add("GET", "/healthz", healthz)
@@ -38,24 +38,24 @@ def add_compat_health_routes(
     def answer(good: bool) -> web.Response:
         return web.Response(text="OK!" if good else "not ready", status=200 if good else 503)
 
-    async def liveness(_: web.Request) -> web.Response:
+    async def liveness(_: web.BaseRequest) -> web.Response:
         return answer(good=True)
 
-    async def readiness(_: web.Request) -> web.Response:
+    async def readiness(_: web.BaseRequest) -> web.Response:
         return answer(good=is_ready())
 
-    async def get_status(_: web.Request) -> web.Response:
+    async def get_status(_: web.BaseRequest) -> web.Response:
         return json_response(status())
 
-    async def disk_usage(_: web.Request) -> web.Response:
+    async def disk_usage(_: web.BaseRequest) -> web.Response:
         directory = Path(status()["data_dir"])
         used = sum(entry.stat().st_size for entry in os.scandir(directory) if entry.is_file(follow_symlinks=False))
         return json_response({"diskUsageBytes": used})
 
-    async def standby_status(_: web.Request) -> web.Response:
+    async def standby_status(_: web.BaseRequest) -> web.Response:
         return json_response({})
 
-    async def metrics(_: web.Request) -> web.Response:
+    async def metrics(_: web.BaseRequest) -> web.Response:
         return _metrics()
 
     http.add("GET", "/liveness", liveness)

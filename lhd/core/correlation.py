@@ -9,6 +9,7 @@ from typing import Any
 from littlehorse.model import CorrelatedEvent, ExternalEvent, ExternalEventDef, ExternalEventId, NodeRun, NodeRunId
 
 from lhd.core import events, kinds
+from lhd.core.expiry import expired
 from lhd.core.fitting import StoredStructDefs
 from lhd.core.ids import milliseconds, node_run_key, parse_wf_run_id, timestamp
 from lhd.core.kinds import Moved, Outcome, QueuedEvent, Timer, TimerAction
@@ -127,6 +128,8 @@ def delete(tx: Transaction, tenant: str, def_name: str, key: str, outcome: Outco
     event = tx.get(kinds.CORRELATED_EVENT, (tenant, def_name, key))
     if origin is not None and event is not None and not event.external_events:
         tx.put(kinds.OUTCOME, (tenant, origin, outcome), Moved(tx.now_ms))
+        if outcome == Outcome.EXPIRED:
+            expired(tx, tenant, origin)
     _remove(tx, tenant, def_name, key)
 
 
@@ -176,6 +179,7 @@ def _promote(tx: Transaction, tenant: str, def_name: str, key: str) -> None:
             give_to_waiting(tx, tenant, live)
             return
         tx.put(kinds.OUTCOME, (tenant, origin, Outcome.EXPIRED), Moved(tx.now_ms))
+        expired(tx, tenant, origin)
 
 
 def _ttl_timer(tenant: str, def_name: str, key: str, due_ms: int, created_ms: int) -> Timer:

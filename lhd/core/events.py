@@ -3,6 +3,7 @@
 from littlehorse.model import ExternalEvent, ExternalEventDef, VariableValue
 
 from lhd.core import kinds
+from lhd.core.expiry import expired
 from lhd.core.fitting import StructDefs, fit
 from lhd.core.ids import external_event_key, milliseconds
 from lhd.core.kinds import Moved, Outcome, Timer, TimerAction
@@ -76,6 +77,8 @@ def settle_origin(tx: Transaction, event_key: tuple[str, str, str, str], outcome
     if origin is not None:
         tx.delete(kinds.EXTERNAL_EVENT_ORIGIN, event_key)
         tx.put(kinds.OUTCOME, (event_key[0], origin, outcome), Moved(tx.now_ms, event_key[1], event_key[3]))
+        if outcome == Outcome.EXPIRED:
+            expired(tx, event_key[0], origin)
 
 
 def expire(tx: Transaction, timer: Timer) -> None:

@@ -14,6 +14,7 @@ from littlehorse.model import (
     NodeRun,
     Principal,
     Quota,
+    RunWfRequest,
     ScheduledWfRun,
     StructDef,
     TaskDef,
@@ -102,6 +103,14 @@ class OnSameKey(StrEnum):
     REJECT = "reject"
 
 
+class Untaken(StrEnum):
+    """What becomes of a connector's event that nobody waits for, or that nobody took in its time."""
+
+    STORE = "store"
+    DEAD = "dead"
+    START = "start"
+
+
 @dataclass(frozen=True, slots=True)
 class QueuedEvent:
     """A CorrelatedEvent that becomes live when those before it are gone, and the delivery that brought it."""
@@ -146,6 +155,7 @@ class LedgerRow:
     run: str | None = None
     guid: str | None = None
     outcome: Outcome | None = None
+    sender_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +178,10 @@ class SeenDelivery:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A signal that could not be mapped or stored, with the bytes it came with."""
+    """A signal that could not be mapped or stored, or that nobody took, with the bytes it came with.
+
+    ``attributes`` is JSON of what came beside them: headers, say. ``is_cut`` tells that not all of it is kept.
+    """
 
     delivery_id: str
     reason: str
@@ -177,6 +190,18 @@ class DeadLetter:
     count: int
     body: bytes
     content_type: str
+    attributes: str = "{}"
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryPlan:
+    """What becomes of a delivery whose event nobody takes in its time: a WfRun, or without that a dead letter."""
+
+    source: str
+    identity: str
+    start: RunWfRequest | None
+    letter: DeadLetter
 
 
 FAILED = frozenset({LHStatus.ERROR, LHStatus.EXCEPTION})
@@ -273,6 +298,8 @@ LEDGER = Kind[LedgerRow]("ledger", "ledger", 2, write_only=True)
 """(tenant, delivery id)"""
 OUTCOME = Kind[Moved]("outcome", "ledger", 2, write_only=True)
 """(tenant, delivery id, outcome): a waiting ledger row has moved; the first move stands"""
+EXPIRY_PLAN = Kind[ExpiryPlan]("expiry_plan", "expiry_plan", 2)
+"""(tenant, delivery id)"""
 CURSOR = Kind[str]("cursor", "cursor", 2)
 """(tenant, source): the JSON text of the value that the source committed last"""
 

@@ -10,9 +10,12 @@ from lhd.core.commands import Command
 from lhd.core.commands.deliveries import Decision, Deliver
 from lhd.engine import Engine
 from lhd.errors import Rejection
+from lhd.intake.acknowledgement import Acknowledgements
+from lhd.intake.kept import KeptSignals
 from lhd.intake.routes import Routes
 from lhd.metrics import DELIVERIES, REFUSED
-from lhd.plugin import KEEP, Event, Overloaded, Receipt, Transient
+from lhd.plugin import KEEP, Acknowledgement, Event, Overloaded, Receipt, SourceConfig, Transient
+from lhd.store import Reader
 
 _TRY_AGAIN_S = 5.0
 
@@ -34,12 +37,14 @@ class Refusals:
 class Intake:
     """The intake of one source."""
 
-    def __init__(self, engine: Engine, tenant: str, source: str, kind: str, routes: Routes) -> None:
+    def __init__(self, engine: Engine, reader: Reader, source: str, config: SourceConfig, routes: Routes) -> None:
         self._engine = engine
-        self._tenant = tenant
+        self._tenant = config.tenant
         self._source = source
-        self._kind = kind
+        self._kind = config.kind
         self._routes = routes
+        self.acknowledgements = Acknowledgements(engine, reader, config.tenant)
+        self.kept = KeptSignals(config.keep_payloads, config.keep_payloads_bytes)
 
     @property
     def overloaded(self) -> bool:
@@ -52,7 +57,7 @@ class Intake:
         Raises Overloaded, and Transient where nothing was stored for another reason.
         """
         if self._engine.overloaded:
-            raise Overloaded
+            raise Overloaded(self._engine.drain_s)
         delay_ms = self._engine.quotas.delay_ms(self._tenant)
         if delay_ms is not None:
             raise Overloaded(delay_ms / 1000)
@@ -64,8 +69,16 @@ class Intake:
             decisions = await self._engine.submit(command)
         except Rejection as rejection:
             raise Transient(rejection.text, _TRY_AGAIN_S) from rejection
-        return [self._receipt(decision) for decision in decisions]
+        self.kept.keep(events)
+        return [self._receipt(decision, one.route) for decision, one in zip(decisions, deliveries, strict=True)]
 
-    def _receipt(self, decision: Decision) -> Receipt:
+    async def acknowledge(self, receipt: Receipt) -> Acknowledgement:
+        """Wait for what the route of an accepted event says, or of one that is accepted already."""
+        ack = self._routes.ack_of(receipt.route)
+        if ack is None or receipt.verdict not in ("accepted", "duplicate"):
+            return Acknowledgement()
+        return await self.acknowledgements.wait(receipt.event_id, ack)
+
+    def _receipt(self, decision: Decision, route: str) -> Receipt:
         DELIVERIES.labels(self._source, decision.verdict.value).inc()
-        return Receipt(decision.verdict.value, decision.delivery_id, decision.reason)
+        return Receipt(decision.verdict.value, decision.delivery_id, decision.reason, route=route)

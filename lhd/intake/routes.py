@@ -1,6 +1,8 @@
 """Routes: from an event of a source to the request that it stands for."""
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -8,22 +10,57 @@ from littlehorse.model import (
     ExternalEventDefId,
     PutCorrelatedEventRequest,
     PutExternalEventRequest,
+    RunWfRequest,
     VariableValue,
 )
 
-from lhd.core.commands.deliveries import Delivery, Unmapped
+from lhd.core.commands.deliveries import Delivery, Mapped, Unmapped
 from lhd.core.ids import parse_wf_run_id
-from lhd.core.kinds import OnSameKey, Verdict
+from lhd.core.kinds import OnSameKey, Untaken, Verdict
 from lhd.core.values import EvaluationError, from_python
 from lhd.intake import cel
 from lhd.intake.cel import Expression, ExpressionError
-from lhd.plugin import ConfigError, ConfigErrors, Event, Route
+from lhd.plugin import ConfigError, ConfigErrors, Event, Route, Start
 
 Names = dict[str, Any]
 
 
 class Dead(Exception):
     """The signal cannot become an event, for this reason; nothing of the payload is in it."""
+
+
+_ACK_TIMEOUT_S = {"matched": 2.0, "consumed": 2.0, "result": 10.0}
+_SENDER_ID_CHARACTERS_MAX = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What an answer waits for: a level, how long, and for a result the WorkflowEventDef, if not the output."""
+
+    level: str
+    timeout_s: float
+    workflow_event: str | None
+
+
+class CompiledStart:
+    """The WfRun that a route starts."""
+
+    def __init__(self, route: "CompiledRoute", start: Start) -> None:
+        self._route = route
+        self._wf_spec = start.wf_spec
+        self.id = None if start.id is None else route.compile("start.id", start.id)
+        self._variables = route.compile("start.variables", start.variables)
+
+    def map(self, names: Names) -> RunWfRequest:
+        """The request to start it. Raises Dead."""
+        variables = self._route.evaluate("start.variables", self._variables, names)
+        if not isinstance(variables, Mapping) or not all(isinstance(name, str) for name in variables):
+            raise Dead(f"start.variables must be a map with names, not {type(variables).__name__}")
+        values = {name: as_value(f"start.variables.{name}", value) for name, value in variables.items()}
+        request = RunWfRequest(wf_spec_name=self._wf_spec, variables=values)
+        if self.id is not None:
+            request.id = self._route.text("start.id", self.id, names)
+        return request
 
 
 class CompiledRoute:
@@ -36,13 +73,20 @@ class CompiledRoute:
         self._number = number
         self._errors = errors
         self._thread = route.thread
-        self._when = self._compile("when", route.when)
-        self._content = self._compile("content", route.content)
-        self._key = None if route.key is None else self._compile("key", route.key)
-        self._wf_run = None if route.wf_run is None else self._compile("wf_run", route.wf_run)
-        self._id = None if route.id is None else self._compile("id", route.id)
+        self.on_expired = Untaken(route.on_expired)
+        by_id = route.event is not None and route.key is None and route.wf_run is None
+        self.on_unmatched = Untaken.START if by_id else Untaken(route.on_unmatched)
+        timeout_s = route.ack_timeout_s or _ACK_TIMEOUT_S.get(route.ack, 0)
+        self.ack = None if route.ack == "stored" else Ack(route.ack, timeout_s, route.workflow_event)
+        self._start = None if route.start is None else CompiledStart(self, route.start)
+        self._when = self.compile("when", route.when)
+        self._content = self.compile("content", route.content)
+        self._key = None if route.key is None else self.compile("key", route.key)
+        self._wf_run = None if route.wf_run is None else self.compile("wf_run", route.wf_run)
+        self._id = None if route.id is None else self.compile("id", route.id)
 
-    def _compile(self, key: str, text: str) -> Expression:
+    def compile(self, key: str, text: str) -> Expression:
+        """The expression; a mistake in it is one of the key's."""
         try:
             return cel.compile(text)
         except ExpressionError as error:
@@ -60,40 +104,45 @@ class CompiledRoute:
         """The route's own identity of the signal, if it names one. Raises Dead."""
         if self._id is None:
             return None
-        value = self._evaluate("id", self._id, names)
+        value = self.evaluate("id", self._id, names)
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise Dead(f"id must be text or a whole number, not {type(value).__name__}")
         return value
 
-    def map(self, names: Names) -> PutExternalEventRequest | PutCorrelatedEventRequest:
-        """The request that the signal stands for. Raises Dead."""
-        content = self._value(names)
+    def map(self, names: Names) -> tuple[Mapped, RunWfRequest | None]:
+        """The request that the signal stands for, and the run that is started where that needs one. Raises Dead."""
+        start = None if self._start is None else self._start.map(names)
+        if self.event is None:
+            assert start is not None
+            return start, None
+        content = as_value("content", self.evaluate("content", self._content, names))
         def_id = ExternalEventDefId(name=self.event)
         if self._key is not None:
-            key = self._text("key", self._key, names)
-            return PutCorrelatedEventRequest(key=key, external_event_def_id=def_id, content=content)
-        assert self._wf_run is not None
+            key = self.text("key", self._key, names)
+            return PutCorrelatedEventRequest(key=key, external_event_def_id=def_id, content=content), start
+        if self._wf_run is not None:
+            run = self.text("wf_run", self._wf_run, names)
+        else:
+            assert start is not None
+            run = start.id
         try:
-            wf_run_id = parse_wf_run_id(self._text("wf_run", self._wf_run, names))
+            wf_run_id = parse_wf_run_id(run)
         except ValueError:
             raise Dead("wf_run is not the printed id of a WfRun") from None
-        return PutExternalEventRequest(
+        request = PutExternalEventRequest(
             wf_run_id=wf_run_id, external_event_def_id=def_id, content=content, thread_run_number=self._thread
         )
+        return request, start
 
-    def _value(self, names: Names) -> VariableValue:
-        try:
-            return from_python(self._evaluate("content", self._content, names))
-        except EvaluationError as error:
-            raise Dead(f"content: {error}") from None
-
-    def _text(self, key: str, expression: Expression, names: Names) -> str:
-        value = self._evaluate(key, expression, names)
+    def text(self, key: str, expression: Expression, names: Names) -> str:
+        """A value that must be text. Raises Dead."""
+        value = self.evaluate(key, expression, names)
         if not isinstance(value, str):
             raise Dead(f"{key} must be text, not {type(value).__name__}")
         return value
 
-    def _evaluate(self, key: str, expression: Expression, names: Names) -> Any:
+    def evaluate(self, key: str, expression: Expression, names: Names) -> Any:
+        """The value of the expression of a key. Raises Dead."""
         try:
             value = expression.evaluate(names)
         except ExpressionError as error:
@@ -101,6 +150,14 @@ class CompiledRoute:
         if isinstance(value, str) and value != _unicode(value):
             raise Dead(f"{key} is not Unicode text")
         return value
+
+
+def as_value(key: str, value: Any) -> VariableValue:
+    """A result of CEL as a VariableValue. Raises Dead."""
+    try:
+        return from_python(value)
+    except EvaluationError as error:
+        raise Dead(f"{key}: {error}") from None
 
 
 class Routes:
@@ -112,6 +169,7 @@ class Routes:
         self._routes = [CompiledRoute(route, number, errors) for number, route in enumerate(routes)]
         if errors:
             raise ConfigErrors(errors)
+        self._acks = {route.label: route.ack for route in self._routes if route.ack is not None}
 
     def map(self, event: Event, meta: dict[str, Any]) -> Delivery:
         """What the event comes to: a request, or why there is none; with its identity."""
@@ -128,16 +186,17 @@ class Routes:
         route = next((route for route in self._routes if route.takes(names)), None)
         label = "" if route is None else route.label
         own: str | int | None = None
-        mapped: PutExternalEventRequest | PutCorrelatedEventRequest | Unmapped
+        mapped: Mapped | Unmapped
+        start: RunWfRequest | None = None
         if route is None:
             mapped = Unmapped(Verdict.FILTERED, "no route takes it")
         else:
             try:
                 own = route.identity(names)
-                mapped = route.map(names)
+                mapped, start = route.map(names)
             except Dead as dead:
                 mapped = Unmapped(Verdict.DEAD, str(dead))
-        digest = hashlib.sha256(raw).digest()
+        digest = hashlib.sha256(raw if event.fingerprint is None else event.fingerprint).digest()
         return Delivery(
             identity=self._identity(event, own, digest, label),
             digest=digest,
@@ -146,7 +205,16 @@ class Routes:
             on_same_key=None if route is None else route.on_same_key,
             body=raw,
             content_type=_unicode(event.headers.get("content-type", "")),
+            start=start,
+            on_unmatched=Untaken.STORE if route is None else route.on_unmatched,
+            on_expired=Untaken.STORE if route is None else route.on_expired,
+            attributes=attributes(event),
+            sender_id=_sender_id(event.id if own is None else own),
         )
+
+    def ack_of(self, label: str) -> Ack | None:
+        """What answers to signals of this route wait for; None where it is the commit alone."""
+        return self._acks.get(label)
 
     def _identity(self, event: Event, own: str | int | None, digest: bytes, route: str) -> str:
         if own is not None:
@@ -165,6 +233,19 @@ def identity(*parts: str | int) -> str:
         digest.update(f"{'i' if isinstance(part, int) else 's'}{len(data)}:".encode())
         digest.update(data)
     return digest.hexdigest()
+
+
+def attributes(event: Event) -> dict[str, Any]:
+    """What came with an event's bytes, as far as there is something."""
+    named = {name: getattr(event, name) for name in ("headers", "query", "key", "meta", "file", "record")}
+    return {name: value for name, value in named.items() if value}
+
+
+def _sender_id(given: str | int | tuple[str | int, ...] | None) -> str | None:
+    if given is None:
+        return None
+    text = " ".join(map(str, given)) if isinstance(given, tuple) else str(given)
+    return _unicode(text) if len(text) <= _SENDER_ID_CHARACTERS_MAX else None
 
 
 def _unicode(text: str) -> str:

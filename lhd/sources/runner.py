@@ -14,8 +14,18 @@ from lhd.core import kinds
 from lhd.engine import Engine
 from lhd.http import HttpListener
 from lhd.intake.intake import Intake, Refusals
-from lhd.metrics import SOURCE_RESTARTS, SOURCE_UP
-from lhd.plugin import KEEP, ConfigError, Event, HttpHandler, Overloaded, Receipt, SourceContext, Transient
+from lhd.metrics import SOURCE_RESTARTS, SOURCE_UP, source_counter
+from lhd.plugin import (
+    KEEP,
+    Acknowledgement,
+    ConfigError,
+    Event,
+    HttpHandler,
+    Overloaded,
+    Receipt,
+    SourceContext,
+    Transient,
+)
 from lhd.sources.registry import ConfiguredSource
 from lhd.store import Reader
 
@@ -53,6 +63,9 @@ class _Context(SourceContext):
             self.cursor = cursor
         return receipts
 
+    async def acknowledge(self, receipt: Receipt) -> Acknowledgement:
+        return await self._runner.intake.acknowledge(receipt)
+
     def http_route(self, method: str, path: str, handler: HttpHandler) -> None:
         try:
             self._runner.http.add(method, path, handler)
@@ -67,12 +80,19 @@ class _Context(SourceContext):
     def refused(self, reason: str, **facts: str | int) -> None:
         self._runner.refusals.note(self.name, reason, self.clock_ms(), facts)
 
+    def count(self, name: str, **labels: str) -> None:
+        source_counter(name, *labels).labels(self.name, *labels.values()).inc()
+
     def clock_ms(self) -> int:
         return self._runner.engine.now_ms()
 
     @property
     def overloaded(self) -> bool:
         return self._runner.intake.overloaded
+
+    @property
+    def drain_s(self) -> float:
+        return self._runner.engine.drain_s
 
 
 class SourceRunner:
@@ -96,9 +116,8 @@ class SourceRunner:
         self.state = State.STARTING
         self.reason = ""
         self.restarts = 0
-        tenant = configured.config.tenant
-        self.intake = Intake(engine, tenant, self.name, self.kind, configured.routes)
-        self._tenant = tenant
+        self.intake = Intake(engine, reader, self.name, configured.config, configured.routes)
+        self._tenant = configured.config.tenant
         self._reader = reader
         self._source = configured.source
         self._log = structlog.get_logger("lhd.sources").bind(source=self.name)

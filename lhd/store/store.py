@@ -171,11 +171,16 @@ class Store:
             await self._fetch("PRAGMA wal_checkpoint(RESTART)")
 
     async def forget(self, now_ms: int, dedupe_ms: int, ledger_ms: int, dead_letters: int) -> None:
-        """Remove identities, ledger rows and counts past their time, and the oldest dead letters beyond a number."""
+        """Remove what is past its time or has no use any more, and the oldest dead letters beyond a number."""
         statements: list[tuple[str, tuple[int, ...]]] = [
             ("DELETE FROM seen_delivery WHERE seen_ms < ?", (now_ms - dedupe_ms,)),
             ("DELETE FROM metric_count WHERE window_ms < ?", (now_ms - _METRICS_KEPT_MS,)),
             ("DELETE FROM ledger WHERE received_ms < ? AND outcome IS NOT 'waiting'", (now_ms - ledger_ms,)),
+            (
+                "DELETE FROM expiry_plan AS plan WHERE NOT EXISTS (SELECT 1 FROM ledger WHERE tenant = plan.tenant "
+                "AND delivery_id = plan.delivery_id AND outcome = 'waiting')",
+                (),
+            ),
             (
                 "DELETE FROM dead_letter WHERE (tenant, source, identity) IN (SELECT tenant, source, identity "
                 "FROM dead_letter ORDER BY last_ms DESC, tenant, source, identity LIMIT -1 OFFSET ?)",

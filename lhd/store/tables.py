@@ -16,6 +16,7 @@ from littlehorse.model import (
     NodeRun,
     Principal,
     Quota,
+    RunWfRequest,
     ScheduledWfRun,
     StructDef,
     TaskDef,
@@ -37,6 +38,7 @@ from lhd.core.access import is_admin
 from lhd.core.ids import milliseconds, printed
 from lhd.core.kinds import (
     DeadLetter,
+    ExpiryPlan,
     LedgerRow,
     Moved,
     QueuedEvent,
@@ -92,6 +94,7 @@ def _ledger(_: Key, row: LedgerRow) -> Sequence[Any]:
         row.guid,
         row.outcome,
         None,
+        row.sender_id,
     )
 
 
@@ -108,7 +111,26 @@ def _dead_letter(_: Key, letter: DeadLetter) -> Sequence[Any]:
         letter.count,
         letter.body,
         letter.content_type,
+        letter.attributes,
+        letter.is_cut,
     )
+
+
+def _letter(*row: Any) -> DeadLetter:
+    columns: list[Any] = [*row[:-1], bool(row[-1])]
+    return DeadLetter(*columns)
+
+
+def _expiry_plan(_: Key, plan: ExpiryPlan) -> Sequence[Any]:
+    letter, start = plan.letter, None if plan.start is None else serialise(plan.start)
+    kept = letter.body, letter.content_type, letter.attributes, letter.is_cut
+    return plan.source, plan.identity, start, letter.reason, letter.first_ms, *kept
+
+
+def _plan(key: Key, row: Sequence[Any]) -> ExpiryPlan:
+    source, identity, start, reason, first_ms, *kept = row
+    request = None if start is None else RunWfRequest.FromString(start)
+    return ExpiryPlan(source, identity, request, _letter(key[1], reason, first_ms, first_ms, 1, *kept))
 
 
 def _write_only(_: Key, __: Sequence[Any]) -> Any:
@@ -119,7 +141,7 @@ _RUN = ("tenant", "run")
 _EVENT = (*_RUN, "event_def", "guid")
 _CORRELATION = ("tenant", "event_def", "key")
 _DELIVERY = ("tenant", "source", "identity")
-_DEAD_LETTER = ("delivery_id", "reason", "first_ms", "last_ms", "count", "body", "content_type")
+_DEAD_LETTER = ("delivery_id", "reason", "first_ms", "last_ms", "count", "body", "content_type", "attributes", "is_cut")
 _SEEN = ("delivery_id", "digest", "seen_ms")
 _LEDGER = (
     "source",
@@ -134,7 +156,9 @@ _LEDGER = (
     "guid",
     "outcome",
     "outcome_ms",
+    "sender_id",
 )
+_EXPIRY_PLAN = ("source", "identity", "start", "reason", "first_ms", "body", "content_type", "attributes", "is_cut")
 
 TABLES: tuple[Table, ...] = (
     body_table(kinds.TENANT, Tenant, "tenant", "id"),
@@ -315,7 +339,8 @@ TABLES: tuple[Table, ...] = (
         _SEEN,
         lambda _, row: SeenDelivery(*row),
     ),
-    Table(kinds.DEAD_LETTER, _DELIVERY, _DEAD_LETTER, _dead_letter, _DEAD_LETTER, lambda _, row: DeadLetter(*row)),
+    Table(kinds.DEAD_LETTER, _DELIVERY, _DEAD_LETTER, _dead_letter, _DEAD_LETTER, lambda _, row: _letter(*row)),
+    Table(kinds.EXPIRY_PLAN, ("tenant", "delivery_id"), _EXPIRY_PLAN, _expiry_plan, _EXPIRY_PLAN, _plan),
     Table(kinds.LEDGER, ("tenant", "delivery_id"), _LEDGER, _ledger, (), _write_only),
     OutcomeTable(kinds.OUTCOME, ("tenant", "delivery_id", "outcome"), (), _moved, (), _write_only),
     Table(kinds.CURSOR, ("tenant", "source"), ("value",), lambda _, value: (value,), ("value",), lambda _, row: row[0]),

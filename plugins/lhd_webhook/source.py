@@ -1,144 +1,238 @@
-"""The webhook source and its table."""
+"""The webhook source: verifies a request over its raw bytes, commits what it says, and only then answers."""
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qs
 
+import aiohttp
 import anyio
 import orjson
 from aiohttp import web
-from pydantic import Field, field_validator
 
 from lhd.plugin import (
-    ConfigError,
-    ConfigErrors,
+    Acknowledgement,
     Event,
     Overloaded,
     Receipt,
     Source,
-    SourceConfig,
     SourceContext,
     Transient,
 )
-from lhd_webhook.verify import NoScheme, Verify, is_genuine
+from lhd_webhook import body, cloudevents
+from lhd_webhook.config import WebhookConfig
+from lhd_webhook.limits import RateLimit, client_address, parse_network, peer_name, whole_seconds
+from lhd_webhook.refusal import Refused
+from lhd_webhook.schemes import Answer, Received, Verifier
 
-_FORM_FIELDS_MAX = 1_000
+__all__ = ["Webhook", "WebhookConfig"]
+
 STATUS = {"accepted": 202, "filtered": 202, "duplicate": 200, "conflict": 409, "dead": 422}
 """What the sender gets for each verdict."""
 
-
-class WebhookConfig(SourceConfig):
-    """``kind = "webhook"``."""
-
-    path: str = Field(description="The path on the HTTP listener.")
-    verify: Verify = Field(description='How the sender is verified; { scheme = "none" } must be asked for.')
-    body_bytes_max: int = Field(1_048_576, ge=1, description="Larger bodies are answered 413.")
-    body_timeout_s: float = Field(10, gt=0, strict=False, description="A body that takes longer is answered 408.")
-
-    @field_validator("path")
-    @classmethod
-    def _path(cls, path: str) -> str:
-        if not path.startswith("/") or "?" in path or "#" in path:
-            raise ValueError("a path begins with '/' and has no query")
-        return path
-
-
-class Refused(Exception):
-    """The door refuses the request with this status; ``reason`` goes to the counters, ``text`` to the sender."""
-
-    def __init__(self, status: int, reason: str, text: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.text = text
+_CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_SEND_TIMEOUT_S = 60.0
 
 
 class Webhook(Source[WebhookConfig]):
-    """Answers POST requests on one path."""
+    """Answers requests on one path."""
 
     kind = "webhook"
     api = 1
+    verifier: Verifier
 
     def __init__(self, config: WebhookConfig) -> None:
         super().__init__(config)
-        self._keys: list[bytes] = []
+        self.networks = [parse_network(text) for text in config.allow]
+        self.rate = None if config.rate is None else RateLimit(config.rate)
+        self.peer_rate = None if config.peer_rate is None else RateLimit(config.peer_rate)
 
     def prepare(self) -> None:
         """Read the secrets."""
-        scheme = self.config.verify
-        if isinstance(scheme, NoScheme):
-            return
-        errors = []
-        for number, secret in enumerate(scheme.secrets):
-            try:
-                self._keys.append(scheme.key(secret.read()))
-            except ConfigError as error:
-                errors.append(ConfigError(f"verify.secrets[{number}]", error.text, error.fix))
-        if errors:
-            raise ConfigErrors(errors)
+        self.verifier = self.config.verify.verifier()
 
     async def run(self, context: SourceContext) -> None:
         """Answer requests until cancelled."""
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            try:
-                return await self._receive(context, request)
-            except Refused as refused:
-                context.refused(refused.reason, status=refused.status, remote=request.remote or "")
-                response = web.json_response({"reason": refused.text}, status=refused.status)
-                if refused.status in (408, 413):
-                    # What the sender still sends must not be read as its next request.
-                    response.force_close()
-                return response
-
-        context.http_route("POST", self.config.path, handle)
+        for method in ("POST", *self.verifier.extra_methods, *(("OPTIONS",) if self.config.cloudevents else ())):
+            context.http_route(method, self.config.path, _Door(self, context).handle)
         await anyio.sleep_forever()
 
-    async def _receive(self, context: SourceContext, request: web.Request) -> web.Response:
-        if context.overloaded:
-            return _overloaded(context, request, 1.0)
-        body = await self._body(request)
-        headers = _headers(request)
-        if not is_genuine(self.config.verify, self._keys, headers, body, context.clock_ms() // 1000):
-            raise Refused(401, "signature", "unauthorized")
-        decoded = _decode(headers.get("content-type", ""), body)
-        event = Event(
+    def decode(self, raw: bytes, headers: Mapping[str, str], query: Mapping[str, str]) -> list[Event]:
+        """See Source; ``raw`` has been verified and inflated. Raises Refused, which is a ValueError."""
+        shown = {name: value for name, value in headers.items() if name not in self._credential_headers()}
+        asked = {name: value for name, value in query.items() if name not in self.verifier.credential_parameters}
+        found = cloudevents.parse(shown, raw) if self.config.cloudevents else None
+        if found is not None:
+            return [
+                Event(
+                    one.body,
+                    id=one.identity,
+                    headers={**shown, "content-type": one.content_type},
+                    query=asked,
+                    raw=one.raw,
+                )
+                for one in found
+            ]
+        decoded = body.decode(shown.get("content-type", ""), raw, multipart=self.config.multipart)
+        return [
+            self._event(one, raw if one is decoded else None, shown, asked) for one in self.verifier.bodies(decoded)
+        ]
+
+    def _credential_headers(self) -> frozenset[str]:
+        return _CREDENTIAL_HEADERS | self.verifier.credential_headers
+
+    def _event(self, decoded: Any, raw: bytes | None, headers: Mapping[str, str], query: Mapping[str, str]) -> Event:
+        by_body = self.config.identity == "body"
+        stable = self.verifier.fingerprint(decoded)
+        return Event(
             decoded,
-            id=self.config.verify.delivery_id(headers, decoded),
+            id=None if by_body else self.verifier.delivery_id(headers, decoded),
             headers=headers,
-            query={name: request.query[name] for name in request.query},
-            meta={"remote": request.remote or ""},
-            raw=body,
+            query=query,
+            raw=orjson.dumps(decoded) if raw is None else raw,
+            fingerprint=None if stable is decoded else orjson.dumps(stable, option=orjson.OPT_SORT_KEYS),
+        )
+
+    async def send(self, raw: bytes, headers: Mapping[str, str], now_ms: int, http: str) -> str:
+        """See Source: a POST to the HTTP listener, signed as the sender would."""
+        content_type = headers.get("content-type", "application/json")
+        outgoing = self.verifier.imitate(raw, content_type, now_ms // 1000, str(uuid.uuid4()))
+        url = f"http://{http}{self.config.path}" + (f"?{outgoing.query}" if outgoing.query else "")
+        timeout = aiohttp.ClientTimeout(total=_SEND_TIMEOUT_S)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(url, data=outgoing.body, headers={**outgoing.headers, **headers}) as response,
+        ):
+            return f"{response.status} {await response.text()}"
+
+
+class _Door:
+    """What one source does with a request; everything that is cheap to refuse is refused before the body is read."""
+
+    def __init__(self, source: Webhook, context: SourceContext) -> None:
+        self._source = source
+        self._config = source.config
+        self._context = context
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._answer(request)
+        except Refused as refused:
+            self._context.refused(refused.reason, status=refused.status, remote=request.remote or "")
+            response = web.json_response({"reason": refused.text}, status=refused.status)
+            if refused.retry_after_s is not None:
+                response.headers["Retry-After"] = whole_seconds(refused.retry_after_s)
+            if refused.status in (408, 413):
+                # What the sender still sends must not be read as its next request.
+                response.force_close()
+            return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._admit(request)
+        if request.method == "OPTIONS":
+            return _cloudevents_handshake(request)
+        received = Received(
+            _headers(request),
+            query=request.rel_url.raw_query_string,
+            certificate=request.transport.get_extra_info("peercert") if request.transport else None,
         )
         try:
-            (receipt,) = await context.commit([event])
+            answer = await self._source.verifier.greet(request.method, received, self._now_s())
+            if answer is not None:
+                return self._handshake(answer)
+            return await self._receive(request, received)
         except (Overloaded, Transient) as error:
-            return _overloaded(context, request, error.after_s)
-        return web.json_response(_receipt_json(receipt), status=STATUS[receipt.verdict])
+            raise Refused(503, "overload", "overloaded; nothing was stored", error.after_s) from error
 
-    async def _body(self, request: web.Request) -> bytes:
-        """The bytes as they came: they are what was signed."""
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise Refused(415, "encoding", "send the body without Content-Encoding")
-        limit = self.config.body_bytes_max
-        too_large = Refused(413, "too large", f"a body has at most {limit} bytes")
-        if (request.content_length or 0) > limit:
-            raise too_large
-        body = bytearray()
-        try:
-            with anyio.fail_after(self.config.body_timeout_s):
-                async for chunk in request.content.iter_any():
-                    body += chunk
-                    if len(body) > limit:
-                        raise too_large
-        except TimeoutError:
-            raise Refused(408, "too slow", "the body took too long") from None
-        except web.RequestPayloadError:
-            raise Refused(400, "payload", "the body could not be read") from None
-        return bytes(body)
+    def _now_s(self) -> float:
+        return self._context.clock_ms() / 1000
+
+    def _admit(self, request: web.BaseRequest) -> None:
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        client = client_address(request.remote, forwarded, self._config.trusted_proxies)
+        networks = self._source.networks
+        if networks and (client is None or not any(client in network for network in networks)):
+            raise Refused(401, "address", "unauthorized")
+        now_s = anyio.current_time()
+        for limit, peer in ((self._source.peer_rate, peer_name(client)), (self._source.rate, "")):
+            wait_s = None if limit is None else limit.wait_s(peer, now_s)
+            if wait_s is not None:
+                raise Refused(429, "rate", "too many requests", wait_s)
+
+    def _handshake(self, answer: Answer) -> web.Response:
+        if answer.status != 200:
+            raise Refused(answer.status, "handshake", "unauthorized")
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return web.Response(body=answer.body, content_type=answer.content_type, headers=headers)
+
+    async def _receive(self, request: web.BaseRequest, received: Received) -> web.Response:
+        if self._context.overloaded:
+            raise Overloaded(self._context.drain_s)
+        verifier = self._source.verifier
+        encoding = received.headers.get("content-encoding", "identity").strip().lower()
+        if encoding != "identity" and encoding not in self._config.decompress:
+            raise Refused(415, "encoding", f"the content encoding must be one of: {self._encodings()}")
+        if verifier.proof_headers and not any(name in received.headers for name in verifier.proof_headers):
+            raise Refused(401, "signature", "unauthorized")
+        if not verifier.reads_body:
+            await self._verify(received)
+        raw = await body.read(
+            request, self._config.body_bytes_max, self._config.body_timeout_s, self._config.body_bytes_per_s_min
+        )
+        if verifier.reads_body:
+            await self._verify(replace(received, body=raw))
+        headers = dict(received.headers)
+        if encoding != "identity":
+            raw = body.inflate(raw, encoding, self._config.body_bytes_max)
+            del headers["content-encoding"]
+        meta = {"remote": request.remote or ""}
+        query = {name: request.query[name] for name in request.query}
+        events = [replace(event, meta=meta) for event in self._source.decode(raw, headers, query)]
+        if len(events) == 1 and (answer := await verifier.confirm(events[0].body)) is not None:
+            return self._handshake(answer)
+        return await self._commit(events)
+
+    def _encodings(self) -> str:
+        return ", ".join(("identity", *self._config.decompress))
+
+    async def _verify(self, received: Received) -> None:
+        matched = await self._source.verifier.verify(received, self._now_s())
+        if matched is None:
+            raise Refused(401, "signature", "unauthorized")
+        self._context.count("secret_matches", secret=matched)
+
+    async def _commit(self, events: Sequence[Event]) -> web.Response:
+        receipts = await self._context.commit(events)
+        answers: list[tuple[int, dict[str, Any]]] = [(0, {})] * len(receipts)
+
+        async def acknowledge(number: int, receipt: Receipt) -> None:
+            answers[number] = _receipt_answer(receipt, await self._context.acknowledge(receipt))
+
+        if len(receipts) == 1:
+            await acknowledge(0, receipts[0])
+            (status, content), *_ = answers
+            return web.json_response(content, status=status)
+        async with anyio.create_task_group() as tasks:
+            for number, receipt in enumerate(receipts):
+                tasks.start_soon(acknowledge, number, receipt)
+        status = max((status for status, _ in answers), key=_SEVERITY.index, default=202)
+        return web.json_response({"events": [content for _, content in answers]}, status=status)
 
 
-def _headers(request: web.Request) -> dict[str, str]:
+_SEVERITY = (200, 202, 409, 422)
+
+
+def _receipt_answer(receipt: Receipt, acknowledgement: Acknowledgement) -> tuple[int, dict[str, Any]]:
+    content: dict[str, Any] = {"verdict": receipt.verdict, "id": receipt.event_id, "reason": receipt.reason}
+    if acknowledgement.level == "stored" and acknowledgement.is_reached:
+        return STATUS[receipt.verdict], content
+    content |= {"ack": acknowledgement.level, "run": acknowledgement.run}
+    if acknowledgement.status is not None:
+        content |= {"status": acknowledgement.status, "result": acknowledgement.result}
+    return 200 if acknowledgement.is_reached else STATUS[receipt.verdict], content
+
+
+def _headers(request: web.BaseRequest) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
         name = name.lower()
@@ -146,49 +240,10 @@ def _headers(request: web.Request) -> dict[str, str]:
     return headers
 
 
-def _decode(content_type: str, body: bytes) -> Any:
-    """The body as its media type says: JSON, a form, text or bytes. Raises Refused."""
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type in ("", "application/octet-stream"):
-        return _json(body) if media_type == "" else body
-    if media_type == "application/json" or media_type.endswith("+json"):
-        return _json(body)
-    if media_type == "application/x-www-form-urlencoded":
-        return _form(_text(body))
-    if media_type.startswith("text/"):
-        return _text(body)
-    raise Refused(415, "media type", "send JSON, a form, text/* or application/octet-stream")
-
-
-def _text(body: bytes) -> str:
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        raise Refused(400, "encoding", "the body is not UTF-8") from None
-
-
-def _form(text: str) -> dict[str, str | list[str]]:
-    """The fields of a form; one that is repeated has a list."""
-    try:
-        fields = parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=_FORM_FIELDS_MAX)
-    except ValueError:
-        raise Refused(400, "form", "the body is not a form of UTF-8 text") from None
-    return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Refused(400, "json", f"the body is not JSON: line {error.lineno}, column {error.colno}") from None
-
-
-def _receipt_json(receipt: Receipt) -> Mapping[str, str]:
-    return {"verdict": receipt.verdict, "id": receipt.event_id, "reason": receipt.reason}
-
-
-def _overloaded(context: SourceContext, request: web.Request, after_s: float) -> web.Response:
-    context.refused("overload", status=503, remote=request.remote or "")
-    response = web.json_response({"reason": "overloaded; nothing was stored"}, status=503)
-    response.headers["Retry-After"] = str(max(1, round(after_s)))
+def _cloudevents_handshake(request: web.BaseRequest) -> web.Response:
+    """Say that any origin may send, https://github.com/cloudevents/spec/blob/main/cloudevents/http-webhook.md."""
+    response = web.Response(headers={"Allow": "POST"})
+    if "WebHook-Request-Origin" in request.headers:
+        response.headers["WebHook-Allowed-Origin"] = "*"
+        response.headers["WebHook-Allowed-Rate"] = "*"
     return response

@@ -63,6 +63,7 @@ from lhd.core.commands import (
     wf_runs,
 )
 from lhd.core.commands.deliveries import Deliver
+from lhd.core.expiry import StartExpired
 from lhd.core.ids import printed
 from lhd.core.kinds import run_lane
 from lhd.core.records import LaneId, Transaction
@@ -127,6 +128,9 @@ HANDLERS: dict[type, Handler] = {
     cluster.OnBehalf: cluster.on_behalf,
     cluster.EnsureCluster: cluster.ensure_cluster,
     Deliver: deliveries.deliver,
+    deliveries.Rehearse: deliveries.rehearse,
+    deliveries.DropDeadLetter: deliveries.drop_dead_letter,
+    StartExpired: deliveries.start_expired,
     deliveries.EnsureEventDef: deliveries.ensure_event_def,
 }
 
@@ -158,6 +162,8 @@ def _of_mapped(tenant: str, request: Deliver) -> list[LaneId]:
             lanes += _of_run(tenant, delivery.mapped.wf_run_id)
         elif isinstance(delivery.mapped, PutCorrelatedEventRequest):
             lanes += _of_key(tenant, delivery.mapped)
+        elif isinstance(delivery.mapped, RunWfRequest):
+            lanes += _of_new_run(tenant, delivery.mapped)
     return lanes
 
 

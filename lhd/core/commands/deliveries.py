@@ -1,6 +1,8 @@
-"""What becomes of a signal that a source brought: dedupe, event, ledger, dead letter and cursor in one transaction."""
+"""What becomes of a signal that a source brought: dedupe, event, ledger, dead letter, cursor in one transaction."""
 
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from littlehorse.model import (
@@ -8,13 +10,27 @@ from littlehorse.model import (
     PutCorrelatedEventRequest,
     PutExternalEventDefRequest,
     PutExternalEventRequest,
+    RunWfRequest,
+    WfRunId,
 )
 
-from lhd.core import kinds
+from lhd.core import correlation, expiry, kinds
 from lhd.core.commands.events import correlate_delivery, put_external_event
 from lhd.core.commands.metadata import put_external_event_def
-from lhd.core.ids import printed
-from lhd.core.kinds import DeadLetter, LedgerRow, OnSameKey, Outcome, SeenDelivery, Verdict
+from lhd.core.commands.wf_runs import run_wf
+from lhd.core.expiry import StartExpired
+from lhd.core.ids import printed, run_key
+from lhd.core.kinds import (
+    TERMINAL,
+    DeadLetter,
+    ExpiryPlan,
+    LedgerRow,
+    OnSameKey,
+    Outcome,
+    SeenDelivery,
+    Untaken,
+    Verdict,
+)
 from lhd.core.records import Transaction
 from lhd.errors import Code, Rejection
 
@@ -27,26 +43,57 @@ class Unmapped:
     reason: str
 
 
+Mapped = PutExternalEventRequest | PutCorrelatedEventRequest | RunWfRequest
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One signal with what its route made of it. ``digest`` is of the body; ``body`` is kept only when it dies."""
+    """One signal with what its route made of it.
+
+    ``digest`` is of the body; ``body`` and ``attributes``, JSON-like, are kept only when the signal dies. ``start`` is
+    the WfRun to start where ``on_unmatched`` or ``on_expired`` says so. ``sender_id`` is what its sender calls it.
+    """
 
     identity: str
     digest: bytes
-    mapped: PutExternalEventRequest | PutCorrelatedEventRequest | Unmapped
+    mapped: Mapped | Unmapped
     route: str
     body: bytes
     content_type: str
     on_same_key: OnSameKey | None = None
+    start: RunWfRequest | None = None
+    on_unmatched: Untaken = Untaken.STORE
+    on_expired: Untaken = Untaken.STORE
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    sender_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Signals of one source, in order, with the cursor to keep beside them (JSON text; None leaves it alone)."""
+    """Signals of one source, in order, with the cursor to keep beside them (JSON text; None leaves it alone).
+
+    ``is_retry`` tells that they are dead letters, which are delivered again although they may be known.
+    """
 
     source: str
     deliveries: tuple[Delivery, ...]
     cursor: str | None
+    is_retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearse:
+    """Decide a delivery and change nothing."""
+
+    deliver: Deliver
+
+
+@dataclass(frozen=True, slots=True)
+class DropDeadLetter:
+    """A dead letter is not wanted any more."""
+
+    source: str
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +103,14 @@ class Decision:
     verdict: Verdict
     delivery_id: str
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What would become of a signal, and the WfRuns that would be given its event or be started."""
+
+    decision: Decision
+    runs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +126,55 @@ def deliver(tx: Transaction, tenant: str, request: Deliver) -> list[Decision]:
     tx.need([kind.lane_of(key) for key in keys for kind in (kinds.SEEN_DELIVERY, kinds.DEAD_LETTER)])
     if request.cursor is not None:
         tx.put(kinds.CURSOR, (tenant, request.source), request.cursor)
-    return [_decide(tx, key, one) for key, one in zip(keys, request.deliveries, strict=True)]
+    return [_decide(tx, key, one, is_retry=request.is_retry) for key, one in zip(keys, request.deliveries, strict=True)]
 
 
-def _decide(tx: Transaction, key: tuple[str, str, str], delivery: Delivery) -> Decision:
-    seen = tx.get(kinds.SEEN_DELIVERY, key)
-    if seen is not None and tx.now_ms - seen.seen_ms < tx.settings.dedupe_ms:
-        return _seen_before(tx, key, delivery, seen)
+def rehearse(tx: Transaction, tenant: str, request: Rehearse) -> list[Rehearsed]:
+    """What :func:`deliver` would answer just now."""
+    rehearsed: list[Rehearsed] = []
+    try:
+        with tx.savepoint() as nested:
+            decisions = deliver(nested, tenant, request.deliver)
+            runs = {
+                key[1]: None for kind in (kinds.EXTERNAL_EVENT, kinds.WF_RUN) for key in nested.writes.get(kind, {})
+            }
+            rehearsed = [Rehearsed(decision, tuple(runs)) for decision in decisions]
+            raise _Over
+    except _Over:
+        return rehearsed
+
+
+class _Over(Exception):
+    """A rehearsal is over, and what it changed is dropped."""
+
+
+def drop_dead_letter(tx: Transaction, tenant: str, request: DropDeadLetter) -> bool:
+    """Delete a dead letter; the reply tells whether there was one."""
+    key = (tenant, request.source, request.identity)
+    if tx.get(kinds.DEAD_LETTER, key) is None:
+        return False
+    tx.delete(kinds.DEAD_LETTER, key)
+    return True
+
+
+def start_expired(tx: Transaction, tenant: str, request: StartExpired) -> None:
+    """Start the WfRun of a delivery whose event has expired; where that is refused the delivery is a dead letter."""
+    plan = request.plan
+    assert plan.start is not None
+    try:
+        with tx.savepoint() as nested:
+            _start(nested, tenant, plan.start, plan.letter.delivery_id)
+    except Rejection as rejection:
+        expiry.bury(tx, tenant, plan, f"{expiry.REASON}, and no run could be started: {rejection.text}")
+
+
+def _decide(tx: Transaction, key: tuple[str, str, str], delivery: Delivery, *, is_retry: bool) -> Decision:
     dead = tx.get(kinds.DEAD_LETTER, key)
+    if is_retry and dead is None:
+        raise Rejection(Code.NOT_FOUND, "there is no such dead letter any more")
+    seen = tx.get(kinds.SEEN_DELIVERY, key)
+    if not is_retry and seen is not None and tx.now_ms - seen.seen_ms < tx.settings.dedupe_ms:
+        return _seen_before(tx, key, delivery, seen)
     row = LedgerRow(
         delivery_id=tx.new_id() if dead is None else dead.delivery_id,
         tenant=key[0],
@@ -87,6 +183,7 @@ def _decide(tx: Transaction, key: tuple[str, str, str], delivery: Delivery) -> D
         received_ms=tx.now_ms,
         verdict=Verdict.ACCEPTED,
         route=delivery.route,
+        sender_id=delivery.sender_id,
         **_target(delivery),
     )
     try:
@@ -105,7 +202,7 @@ def _decide(tx: Transaction, key: tuple[str, str, str], delivery: Delivery) -> D
 
 def _target(delivery: Delivery) -> dict[str, Any]:
     mapped = delivery.mapped
-    if isinstance(mapped, Unmapped):
+    if isinstance(mapped, Unmapped | RunWfRequest):
         return {}
     target = {"event_def": mapped.external_event_def_id.name}
     if isinstance(mapped, PutCorrelatedEventRequest):
@@ -118,7 +215,7 @@ def _seen_before(tx: Transaction, key: tuple[str, str, str], delivery: Delivery,
         return Decision(Verdict.DUPLICATE, seen.delivery_id)
     reason = f"the delivery {seen.delivery_id} had the same identity and another body"
     row = LedgerRow(tx.new_id(), key[0], key[1], key[2], tx.now_ms, Verdict.CONFLICT, reason, delivery.route)
-    tx.put(kinds.LEDGER, (key[0], row.delivery_id), row)
+    tx.put(kinds.LEDGER, (key[0], row.delivery_id), replace(row, sender_id=delivery.sender_id))
     return Decision(Verdict.CONFLICT, row.delivery_id, reason)
 
 
@@ -129,6 +226,14 @@ def _store(tx: Transaction, tenant: str, delivery: Delivery, row: LedgerRow) -> 
     if mapped.ByteSize() > tx.settings.record_bytes_max:
         text = f"the event has {mapped.ByteSize()} bytes, a stored record at most {tx.settings.record_bytes_max}"
         raise Rejection(Code.RESOURCE_EXHAUSTED, text)
+    if isinstance(mapped, RunWfRequest):
+        return replace(row, outcome=Outcome.DELIVERED, run=_start(tx, tenant, mapped, row.delivery_id))
+    _prepare(tx, tenant, mapped, delivery, row.delivery_id)
+    if delivery.on_expired != Untaken.STORE:
+        start = delivery.start if delivery.on_expired == Untaken.START else None
+        letter = _dead_letter(tx, row.delivery_id, delivery, expiry.REASON)
+        plan = ExpiryPlan(row.source, row.identity, start, letter)
+        tx.put(kinds.EXPIRY_PLAN, (tenant, row.delivery_id), plan)
     if isinstance(mapped, PutCorrelatedEventRequest):
         correlate_delivery(tx, tenant, mapped, row.delivery_id, delivery.on_same_key)
         return replace(row, outcome=Outcome.WAITING)
@@ -137,6 +242,43 @@ def _store(tx: Transaction, tenant: str, delivery: Delivery, row: LedgerRow) -> 
     request.guid = row.delivery_id
     put_external_event(tx, tenant, request, row.delivery_id)
     return replace(row, outcome=Outcome.WAITING, guid=row.delivery_id)
+
+
+def _prepare(
+    tx: Transaction,
+    tenant: str,
+    mapped: PutExternalEventRequest | PutCorrelatedEventRequest,
+    delivery: Delivery,
+    delivery_id: str,
+) -> None:
+    """Do what ``on_unmatched`` says where nobody waits for the event. Raises Rejection where it is to be dead."""
+    if delivery.on_unmatched == Untaken.STORE:
+        return
+    if isinstance(mapped, PutCorrelatedEventRequest):
+        if correlation.waiting_node_runs(tx, tenant, mapped.external_event_def_id.name, mapped.key):
+            return
+        missing = "no run waits for this key"
+    else:
+        wf_run = tx.get(kinds.WF_RUN, run_key(tenant, mapped.wf_run_id))
+        if wf_run is not None and wf_run.status not in TERMINAL:
+            return
+        missing = f"WfRun {printed(mapped.wf_run_id)} {'does not exist' if wf_run is None else 'has ended'}"
+        if wf_run is not None:
+            raise Rejection(Code.FAILED_PRECONDITION, missing)
+    if delivery.on_unmatched == Untaken.DEAD or delivery.start is None:
+        raise Rejection(Code.FAILED_PRECONDITION, missing)
+    _start(tx, tenant, delivery.start, delivery_id)
+
+
+def _start(tx: Transaction, tenant: str, request: RunWfRequest, delivery_id: str) -> str:
+    """Start a WfRun unless there is one of its id, which is the delivery's where the request names none."""
+    named = RunWfRequest()
+    named.CopyFrom(request)
+    if not named.HasField("id"):
+        named.id = delivery_id
+    if tx.get(kinds.WF_RUN, run_key(tenant, WfRunId(id=named.id))) is None:
+        run_wf(tx, tenant, named)
+    return named.id
 
 
 def _die(
@@ -148,13 +290,29 @@ def _die(
     reason: str,
 ) -> Decision:
     if dead is None:
-        body = delivery.body[: tx.settings.dead_letter_bytes_max]
-        letter = DeadLetter(row.delivery_id, reason, tx.now_ms, tx.now_ms, 1, body, delivery.content_type)
+        letter = _dead_letter(tx, row.delivery_id, delivery, reason)
         tx.put(kinds.LEDGER, (key[0], row.delivery_id), replace(row, verdict=Verdict.DEAD, reason=reason))
     else:
         letter = replace(dead, reason=reason, last_ms=tx.now_ms, count=dead.count + 1)
     tx.put(kinds.DEAD_LETTER, key, letter)
     return Decision(Verdict.DEAD, letter.delivery_id, reason)
+
+
+def _dead_letter(tx: Transaction, delivery_id: str, delivery: Delivery, reason: str) -> DeadLetter:
+    limit = tx.settings.dead_letter_bytes_max
+    # Text that is no Unicode, of headers say, is escaped.
+    attributes = json.dumps(dict(delivery.attributes), default=str)
+    return DeadLetter(
+        delivery_id,
+        reason,
+        tx.now_ms,
+        tx.now_ms,
+        1,
+        delivery.body[:limit],
+        delivery.content_type,
+        attributes if len(attributes) <= limit else "{}",
+        is_cut=len(delivery.body) > limit or len(attributes) > limit,
+    )
 
 
 def ensure_event_def(tx: Transaction, tenant: str, request: EnsureEventDef) -> ExternalEventDef:

@@ -1,0 +1,178 @@
+"""The body of a request: read within its limits, inflated within them, decoded as its media type says."""
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+import anyio
+import orjson
+import zstandard
+from aiohttp import web
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
+
+from lhd_webhook.refusal import Refused
+
+_FORM_FIELDS_MAX = 1_000
+_RATE_GRACE_S = 3.0
+_WINDOW_BYTES_MAX = 8_388_608
+"""What RFC 8878 recommends every decoder to allow, and no more."""
+_ZSTD_PIECE_BYTES = 64
+
+
+async def read(request: web.BaseRequest, bytes_max: int, timeout_s: float, bytes_per_s_min: int) -> bytes:
+    """The bytes as they came: they are what was signed. Raises Refused for what is too large, too slow or broken.
+
+    Within ``timeout_s``, and after the first seconds never slower on the whole than ``bytes_per_s_min``.
+    """
+    too_large = Refused(413, "too large", f"a body has at most {bytes_max} bytes")
+    if (request.content_length or 0) > bytes_max:
+        raise too_large
+    body = bytearray()
+    began = anyio.current_time()
+    try:
+        with anyio.fail_at(began + timeout_s) as scope:
+            while True:
+                slow = began + _RATE_GRACE_S + len(body) / bytes_per_s_min
+                scope.deadline = min(slow, began + timeout_s)
+                chunk = await request.content.readany()
+                if not chunk:
+                    return bytes(body)
+                body += chunk
+                if len(body) > bytes_max:
+                    raise too_large
+    except TimeoutError:
+        raise Refused(408, "too slow", "the body took too long") from None
+    except web.RequestPayloadError:
+        raise Refused(400, "payload", "the body could not be read") from None
+
+
+def inflate(body: bytes, encoding: str, bytes_max: int) -> bytes:
+    """The content of a compressed body, never more than ``bytes_max`` of it in memory. Raises Refused."""
+    try:
+        content = _INFLATERS[encoding](body, bytes_max + 1)
+    except (zlib.error, zstandard.ZstdError, EOFError):
+        raise Refused(400, "encoding", f"the body is not {encoding}") from None
+    if len(content) > bytes_max:
+        raise Refused(413, "too large", f"a body has at most {bytes_max} bytes when it is inflated")
+    return content
+
+
+def _gunzip(body: bytes, most: int) -> bytes:
+    content = bytearray()
+    while body:
+        member = zlib.decompressobj(wbits=31)
+        content += member.decompress(body, most - len(content))
+        if len(content) >= most:
+            break
+        if not member.eof:
+            raise EOFError
+        body = member.unused_data
+    return bytes(content)
+
+
+def _unzstd(body: bytes, most: int) -> bytes:
+    content = bytearray()
+    while body:
+        frame = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES_MAX).decompressobj()
+        position = 0
+        while not frame.eof:
+            if position >= len(body):
+                raise EOFError
+            # Each piece can become at most some 20 blocks of 128 KiB.
+            content += frame.decompress(body[position : position + _ZSTD_PIECE_BYTES])
+            position += _ZSTD_PIECE_BYTES
+            if len(content) >= most:
+                return bytes(content[:most])
+        body = frame.unused_data + body[position:]
+    return bytes(content)
+
+
+_INFLATERS: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gunzip, "zstd": _unzstd}
+ENCODINGS = tuple(_INFLATERS)
+
+
+def decode(content_type: str, body: bytes, *, multipart: bool = False) -> Any:
+    """The body as its media type says: JSON, a form, text or bytes. Raises Refused."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == "" or media_type == "application/json" or media_type.endswith("+json"):
+        return parse_json(body)
+    if media_type == "application/octet-stream":
+        return body
+    if media_type == "application/x-www-form-urlencoded":
+        return _form(_text(body))
+    if media_type == "multipart/form-data" and multipart:
+        return _multipart(content_type, body)
+    if media_type.startswith("text/"):
+        return _text(body)
+    raise Refused(415, "media type", "send JSON, a form, text/* or application/octet-stream")
+
+
+def parse_json(body: bytes) -> Any:
+    """JSON (RFC 8259); of names that are repeated the last counts. Raises Refused."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refused(400, "json", f"the body is not JSON: line {error.lineno}, column {error.colno}") from None
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise Refused(400, "encoding", "the body is not UTF-8") from None
+
+
+def _form(text: str) -> dict[str, Any]:
+    try:
+        fields = parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=_FORM_FIELDS_MAX)
+    except ValueError:
+        raise Refused(400, "form", "the body is not a form of UTF-8 text") from None
+    return _single(fields)
+
+
+def _single(fields: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """A field that is repeated has a list."""
+    return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
+
+
+def _multipart(content_type: str, body: bytes) -> dict[str, Any]:
+    """The parts of a form (RFC 7578): text for a field, and for a file its name, media type and bytes."""
+    broken = Refused(400, "form", "the body is not multipart/form-data")
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise broken
+    parts: list[tuple[bytes | None, Any]] = []
+    ended: list[bool] = []
+
+    def on_field(field: Field) -> None:
+        parts.append((field.field_name, _text(field.value or b"")))
+
+    def on_file(file: File) -> None:
+        file.file_object.seek(0)
+        content = file.file_object.read()
+        name = _text(file.file_name or b"")
+        parts.append((file.field_name, {"filename": name, "content_type": file.content_type, "content": content}))
+
+    parser = FormParser(
+        "multipart/form-data",
+        on_field,
+        on_file,
+        lambda: ended.append(True),
+        boundary,
+        config={"MAX_MEMORY_FILE_SIZE": len(body) + 1, "UPLOAD_ERROR_ON_BAD_CTE": True},
+    )
+    try:
+        parser.write(body)
+        parser.finalize()
+    except FormParserError:
+        raise broken from None
+    finally:
+        parser.close()
+    if not ended or len(parts) > _FORM_FIELDS_MAX:
+        raise broken
+    fields: dict[str, list[Any]] = {}
+    for name, value in parts:
+        fields.setdefault(_text(name or b""), []).append(value)
+    return _single(fields)

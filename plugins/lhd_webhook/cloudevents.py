@@ -1,0 +1,79 @@
+"""CloudEvents 1.0 over HTTP: structured, binary and batched.
+
+https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md
+Whatever the mode, an event is given its structured form, with its data decoded.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+
+from lhd_webhook.body import decode, parse_json
+from lhd_webhook.refusal import Refused
+
+STRUCTURED = "application/cloudevents+json"
+_BATCH = "application/cloudevents-batch+json"
+_NEEDED = ("id", "source", "specversion", "type")
+
+
+@dataclass(frozen=True, slots=True)
+class CloudEvent:
+    """One event: its structured form, and the bytes and media type from which it can be read again."""
+
+    body: dict[str, Any]
+    raw: bytes
+    content_type: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What tells an event from every other: source and id together."""
+        return self.body["source"], self.body["id"]
+
+
+def parse(headers: Mapping[str, str], raw: bytes) -> list[CloudEvent] | None:
+    """The events of a request; None where it holds none. Raises Refused for one that is malformed, for all of them."""
+    content_type = headers.get("content-type", "")
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == STRUCTURED:
+        return [CloudEvent(_checked(parse_json(raw)), raw, content_type)]
+    if media_type == _BATCH:
+        events = parse_json(raw)
+        if not isinstance(events, list):
+            raise Refused(400, "cloudevents", "a batch of CloudEvents is a JSON array")
+        return [CloudEvent(_checked(one, number), orjson.dumps(one), STRUCTURED) for number, one in enumerate(events)]
+    if "ce-specversion" in headers:
+        return [CloudEvent(_binary(headers, content_type, raw), raw, content_type)]
+    return None
+
+
+def _binary(headers: Mapping[str, str], content_type: str, raw: bytes) -> dict[str, Any]:
+    event: dict[str, Any] = {
+        name.removeprefix("ce-"): unquote(value.strip('"')) for name, value in headers.items() if name.startswith("ce-")
+    }
+    if content_type:
+        event["datacontenttype"] = content_type
+    if raw:
+        event["data"] = decode(content_type, raw)
+    return _checked(event)
+
+
+def _checked(event: Any, number: int = 0) -> dict[str, Any]:
+    if not isinstance(event, dict):
+        raise Refused(400, "cloudevents", f"event {number} is not a JSON object")
+    for name in _NEEDED:
+        if not isinstance(event.get(name), str) or not event[name]:
+            raise Refused(400, "cloudevents", f"event {number} has no {name}")
+    if event["specversion"] != "1.0":
+        raise Refused(400, "cloudevents", f"event {number} is of another version of CloudEvents than 1.0")
+    if "data_base64" not in event:
+        return event
+    try:
+        data = base64.b64decode(event["data_base64"], validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        raise Refused(400, "cloudevents", f"the data_base64 of event {number} is not base64") from None
+    return {**{name: value for name, value in event.items() if name != "data_base64"}, "data": data}

@@ -1,0 +1,169 @@
+"""Amazon SNS: the message in the body is signed with a key whose certificate it names.
+
+https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from pydantic import Field, field_validator
+
+from lhd.plugin import Transient
+from lhd_webhook.schemes.fetching import Fetch, fetch
+from lhd_webhook.schemes.scheme import Answer, DeliveryId, Headers, Received, Scheme, Verifier, instant_s, text_member
+
+_HOST = re.compile(r"sns\.[a-z0-9-]{3,}\.amazonaws\.com(\.cn)?")
+_TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_.-]+")
+_NOTIFICATION = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
+_CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
+_SIGNED = {
+    "Notification": _NOTIFICATION,
+    "SubscriptionConfirmation": _CONFIRMATION,
+    "UnsubscribeConfirmation": _CONFIRMATION,
+}
+_HASHES: dict[str, SHA1 | SHA256] = {"1": SHA1(), "2": SHA256()}
+_CERTIFICATES_MAX = 16
+_FETCHES_PER_MINUTE = 10
+
+
+class SnsScheme(Scheme):
+    """Amazon SNS; a message of any other topic than those named is refused."""
+
+    scheme: Literal["sns"]
+    topics: tuple[str, ...] = Field(min_length=1, strict=False, description="The ARNs of the topics.")
+    tolerance_s: int = Field(7200, ge=1, description="How old a message may be; SNS tries again for an hour.")
+
+    @field_validator("topics")
+    @classmethod
+    def _arns(cls, topics: tuple[str, ...]) -> tuple[str, ...]:
+        for topic in topics:
+            if not _TOPIC.fullmatch(topic):
+                raise ValueError(
+                    f"'{topic}' is not the ARN of a topic, as arn:aws:sns:eu-central-1:123456789012:orders"
+                )
+        return topics
+
+    def verifier(self) -> "SnsVerifier":
+        """See Scheme."""
+        return SnsVerifier(self)
+
+
+class SnsVerifier(Verifier):
+    """Keeps the certificates that messages name; asks nobody but SNS hosts of AWS, over HTTPS."""
+
+    def __init__(self, scheme: SnsScheme) -> None:
+        self.fetch: Fetch = fetch
+        self._scheme = scheme
+        self._certificates: dict[str, x509.Certificate] = {}
+        self._fetched_s: list[float] = []
+
+    async def verify(self, received: Received, now_s: float) -> str | None:
+        """See Verifier; the topic. Raises Transient where the certificate cannot be fetched."""
+        message = _message(received.body)
+        if message is None or message.get("TopicArn") not in self._scheme.topics:
+            return None
+        sent_s = instant_s(message.get("Timestamp", ""))
+        if sent_s is None or abs(now_s - sent_s) > self._scheme.tolerance_s:
+            return None
+        url, signature = message.get("SigningCertURL", ""), _signature(message)
+        if signature is None or not _is_at_sns(url) or not urlsplit(url).path.endswith(".pem"):
+            return None
+        certificate = await self._certificate(url, now_s)
+        if certificate is None or not _is_signed(message, signature, certificate, now_s):
+            return None
+        return message["TopicArn"]
+
+    async def _certificate(self, url: str, now_s: float) -> x509.Certificate | None:
+        """TLS has shown whose it is, since it comes from a host of AWS; a chain of its own would add nothing."""
+        if (known := self._certificates.get(url)) is not None:
+            return known
+        self._fetched_s = [at for at in self._fetched_s if 0 <= now_s - at < 60]
+        if len(self._fetched_s) >= _FETCHES_PER_MINUTE:
+            raise Transient("too many certificates are asked for", 60)
+        self._fetched_s.append(now_s)
+        try:
+            certificate = x509.load_pem_x509_certificate(await self.fetch(url))
+        except ValueError:
+            return None
+        if len(self._certificates) >= _CERTIFICATES_MAX:
+            self._certificates.pop(next(iter(self._certificates)))
+        self._certificates[url] = certificate
+        return certificate
+
+    def delivery_id(self, headers: Headers, body: Any) -> DeliveryId:  # noqa: ARG002
+        """``MessageId``, which the signature covers."""
+        return text_member(body, "MessageId")
+
+    def bodies(self, body: Any) -> list[Any]:
+        """A message that is a JSON object or array in text is one for routes, too."""
+        message = text_member(body, "Message")
+        if message is None or message[0] not in "{[":
+            return [body]
+        try:
+            return [{**body, "Message": orjson.loads(message)}]
+        except orjson.JSONDecodeError:
+            return [body]
+
+    async def confirm(self, body: Any) -> Answer | None:
+        """Visit the ``SubscribeURL`` of a verified confirmation. Raises Transient where SNS cannot be asked."""
+        if text_member(body, "Type") != "SubscriptionConfirmation":
+            return None
+        url = body["SubscribeURL"]
+        if not _is_at_sns(url) or parse_qs(urlsplit(url).query).get("Action") != ["ConfirmSubscription"]:
+            return Answer(status=401)
+        await self.fetch(url)
+        return Answer()
+
+
+def _message(body: bytes) -> Mapping[str, str] | None:
+    """The members of a message that are text, which all that is signed has to be."""
+    try:
+        members = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(members, dict):
+        return None
+    message = {name: value for name, value in members.items() if isinstance(value, str)}
+    needed = set(_SIGNED.get(message.get("Type", ""), ("?",))) - {"Subject"}
+    is_sound = needed <= message.keys() and (members.get("Subject") is None or "Subject" in message)
+    return message if is_sound else None
+
+
+def _signature(message: Mapping[str, str]) -> bytes | None:
+    try:
+        return base64.b64decode(message.get("Signature", "").encode("utf-8", "replace"), validate=True)
+    except binascii.Error:
+        return None
+
+
+def _is_signed(message: Mapping[str, str], signature: bytes, certificate: x509.Certificate, now_s: float) -> bool:
+    begins, ends = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+    algorithm, key = _HASHES.get(message.get("SignatureVersion", "")), certificate.public_key()
+    if algorithm is None or not isinstance(key, RSAPublicKey) or not begins <= now_s <= ends:
+        return False
+    names = [name for name in _SIGNED[message["Type"]] if name in message]
+    signed = "".join(f"{name}\n{message[name]}\n" for name in names).encode("utf-8", "surrogatepass")
+    try:
+        key.verify(signature, signed, PKCS1v15(), algorithm)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _is_at_sns(url: str) -> bool:
+    """Whether the URL is one of SNS itself; nothing else is ever asked for."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "https" and _HOST.fullmatch(parts.netloc) is not None and url.isascii()
+    except ValueError:
+        return False
