@@ -9,6 +9,7 @@ from typing import Any, Literal
 from littlehorse.model import PutExternalEventDefRequest, TypeDefinition
 from pydantic import Field, field_validator, model_validator
 
+from lhd.configured_tests import TestTable
 from lhd.core.ids import is_lh_name
 from lhd.errors import ConfigurationError
 from lhd.plugin import ConfigError, Model, Secret
@@ -227,6 +228,7 @@ class Configuration(Model):
     log: LogTable = LogTable()
     plugins: PluginsTable = PluginsTable()
     event: tuple[EventTable, ...] = Field((), strict=False)
+    tests: tuple[TestTable, ...] = Field((), strict=False)
     sources: dict[str, dict[str, Any]] = Field({})
 
 

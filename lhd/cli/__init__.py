@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from lhd.cli import check, demo, explain, run, status
+from lhd.cli import check, dead, demo, explain, rehearse, run, send, status
 
 app = typer.Typer(
     help="lhd, a workflow daemon that listens to the world.",
@@ -32,8 +32,10 @@ def _options(
     pass
 
 
-for command in (run.run, check.check, demo.demo, status.status, explain.explain):
+for command in (run.run, check.check, demo.demo, status.status, explain.explain, send.send):
     app.command()(command)
+app.command("try")(rehearse.rehearse)
+app.add_typer(dead.app, name="dead")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from lhd.cli.options import NO_DAEMON, UNUSABLE_CONFIGURATION, fail
+from lhd.cli.options import FINDINGS, NO_DAEMON, UNUSABLE_CONFIGURATION, fail
 
 TIMEOUT_S = 10.0
 
@@ -23,18 +23,27 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def ask(data_dir: Path, path: str, **query: str) -> Any:
-    """The daemon's answer to a GET of the admin API. Raises OSError where no daemon answers."""
+class RefusedByDaemon(Exception):
+    """The daemon says no, and why."""
+
+
+def ask(data_dir: Path, path: str, method: str = "GET", body: Any = None, **query: str) -> Any:
+    """The daemon's answer. Raises OSError where no daemon answers, RefusedByDaemon where it says no."""
     connection = _UnixConnection(data_dir / "admin.sock")
     try:
-        connection.request("GET", f"{path}?{urlencode(query)}" if query else path)
-        return json.loads(connection.getresponse().read())
+        content = None if body is None else json.dumps(body, default=str)
+        connection.request(method, f"{path}?{urlencode(query)}" if query else path, content)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        if response.status != 200:
+            raise RefusedByDaemon(answer.get("reason", ""))
+        return answer
     finally:
         connection.close()
 
 
-def ask_configured(config: Path | None, path: str, **query: str) -> Any:
-    """Like :func:`ask`, for the daemon of a configuration file; ends the command where no daemon answers."""
+def ask_configured(config: Path | None, path: str, method: str = "GET", body: Any = None, **query: str) -> Any:
+    """Like :func:`ask`, for the daemon of a configuration file; ends the command where it gets no good answer."""
     from lhd.config import load
     from lhd.errors import ConfigurationError
 
@@ -43,7 +52,9 @@ def ask_configured(config: Path | None, path: str, **query: str) -> Any:
     except ConfigurationError as error:
         raise fail("\n".join(error.findings), UNUSABLE_CONFIGURATION) from None
     try:
-        return ask(data_dir, path, **query)
+        return ask(data_dir, path, method, body, **query)
+    except RefusedByDaemon as refused:
+        raise fail(str(refused), FINDINGS) from None
     except (OSError, http.client.HTTPException) as error:
         text = f"no daemon answers at {data_dir / 'admin.sock'} ({error}); is it running with this configuration?"
         raise fail(text, NO_DAEMON) from None

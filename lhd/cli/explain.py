@@ -5,12 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from lhd.cli.options import FINDINGS, AsJson, ConfigFile, fail
+from lhd.cli.options import FINDINGS, AsJson, ConfigFile, Tenant, fail
 
 
 def explain(
-    name: Annotated[str, typer.Argument(metavar="ID", help="A delivery, an event's guid, a key or a WfRun id.")],
-    tenant: Annotated[str, typer.Option(help="The tenant that it belongs to.")] = "default",
+    name: Annotated[
+        str, typer.Argument(metavar="ID", help="A delivery (or its sender's id), an event's guid, a key or a WfRun id.")
+    ],
+    tenant: Tenant = "default",
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -42,6 +44,12 @@ def text(answer: dict[str, Any]) -> list[str]:
         f"with key '{wait['correlation_key']}'"
         for wait in answer["waits"]
     ]
+    lines += [_nearest(wait) for wait in answer["nearest"]]
+    lines += [
+        f"dead letter {letter['delivery_id']}: {letter['reason']}; came {letter['count']} times, last at "
+        f"{letter['last_at']}; retry it with: lhd dead retry {letter['delivery_id']}"
+        for letter in answer["dead_letters"]
+    ]
     if answer["run"]:
         run = answer["run"]
         lines.append(f"run of {run['wf_spec']}: {run['status']}, started at {run['started_at']}")
@@ -51,11 +59,18 @@ def text(answer: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _nearest(wait: dict[str, Any]) -> str:
+    key = f" with key '{wait['correlation_key']}'" if wait["correlation_key"] is not None else ""
+    return f"near: run {wait['run']} at {wait['thread']}/{wait['position']}, {wait['event_def']}{key}: {wait['state']}"
+
+
 def _delivery(delivery: dict[str, Any]) -> list[str]:
     route = f", route '{delivery['route']}'" if delivery["route"] else ""
     reason = f": {delivery['reason']}" if delivery["reason"] else ""
+    at = delivery["received_at"]
+    called = f" (its sender's {delivery['sender_id']})" if delivery["sender_id"] else ""
     lines = [
-        f"delivery {delivery['delivery_id']} from source '{delivery['source']}' at {delivery['received_at']}{route}",
+        f"delivery {delivery['delivery_id']}{called} from source '{delivery['source']}' at {at}{route}",
         f"  verdict {delivery['verdict']}{reason}",
     ]
     if delivery["correlation_key"] is not None:
@@ -63,6 +78,7 @@ def _delivery(delivery: dict[str, Any]) -> list[str]:
     elif delivery["run"] is not None:
         lines.append(f"  event {delivery['event_def']} for run {delivery['run']}")
     if delivery["outcome"] is not None:
-        at = f" at {delivery['outcome_at']}" if delivery["outcome_at"] else ""
-        lines.append(f"  outcome {delivery['outcome']}{at}")
+        moved = f" at {delivery['outcome_at']}" if delivery["outcome_at"] else ""
+        until = f", kept until {delivery['kept_until']}" if delivery["kept_until"] else ""
+        lines.append(f"  outcome {delivery['outcome']}{moved}{until}")
     return lines

@@ -1,10 +1,13 @@
 """What happened to a delivery, an event, a key or a run, and why; read from committed rows only."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 from littlehorse.model import ExternalEvent, LHStatus, NodeRun, WfRun
 
+from lhd.core.kinds import Outcome, TimerAction
+from lhd.intake.nearest_waits import nearest_waits
 from lhd.store import Reader
 
 _ROWS_MAX = 50
@@ -21,20 +24,24 @@ _LEDGER = (
     "guid",
     "outcome",
     "outcome_ms",
+    "sender_id",
 )
 
 
 async def explain(reader: Reader, tenant: str, name: str) -> dict[str, Any]:
-    """Everything that is known under ``name``: a delivery id, an event's guid, a correlation key or a WfRun id.
+    """Everything that is known under ``name``: a delivery's id, lhd's or its sender's, an event's guid, a key, a run.
 
     The lists are empty where nothing is known. No payload is in them.
     """
     deliveries = await _deliveries(reader, tenant, name)
+    lost = [row for row in deliveries if row["outcome"] in (Outcome.WAITING, Outcome.EXPIRED)]
     keys = {row["correlation_key"] for row in deliveries if row["correlation_key"] is not None} | {name}
     return {
         "deliveries": deliveries,
         "events": await _events(reader, tenant, name),
         "waits": [wait for key in sorted(keys) for wait in await _waits(reader, tenant, key)],
+        "nearest": [wait for row in lost[:1] for wait in await _nearest(reader, tenant, row)],
+        "dead_letters": [letter for row in deliveries for letter in await _letters(reader, tenant, row["delivery_id"])],
         "run": await _run(reader, tenant, name),
     }
 
@@ -42,18 +49,48 @@ async def explain(reader: Reader, tenant: str, name: str) -> dict[str, Any]:
 async def _deliveries(reader: Reader, tenant: str, name: str) -> list[dict[str, Any]]:
     rows = await reader.fetch(
         f"SELECT {', '.join(_LEDGER)} FROM ledger WHERE tenant = ?1 AND "
-        "(delivery_id = ?2 OR correlation_key = ?2 OR run = ?2 OR guid = ?2) "
+        "(delivery_id = ?2 OR correlation_key = ?2 OR run = ?2 OR guid = ?2 OR sender_id = ?2) "
         "ORDER BY received_ms DESC LIMIT ?3",
         (tenant, name, _ROWS_MAX),
     )
-    return [_delivery(dict(zip(_LEDGER, row, strict=True))) for row in rows]
+    return [await _delivery(reader, tenant, dict(zip(_LEDGER, row, strict=True))) for row in rows]
 
 
-def _delivery(row: dict[str, Any]) -> dict[str, Any]:
+async def _delivery(reader: Reader, tenant: str, row: dict[str, Any]) -> dict[str, Any]:
+    row["kept_until"] = await _kept_until(reader, tenant, row) if row["outcome"] == Outcome.WAITING else None
     row["received_at"] = iso(row.pop("received_ms"))
     outcome_ms = row.pop("outcome_ms")
     row["outcome_at"] = None if outcome_ms is None else iso(outcome_ms)
     return row
+
+
+async def _kept_until(reader: Reader, tenant: str, row: dict[str, Any]) -> str | None:
+    """When the event that waits expires; None where it is kept for as long as it takes."""
+    if row["correlation_key"] is not None:
+        action, run = TimerAction.CORRELATED_EVENT_TTL, ""
+        target: list[str | int] = [row["event_def"], row["correlation_key"], row["received_ms"]]
+    else:
+        action, run, target = TimerAction.EXTERNAL_EVENT_RETENTION, row["run"], [row["event_def"], row["guid"]]
+    rows = await reader.fetch(
+        "SELECT due_ms FROM timer WHERE tenant = ? AND run = ? AND action = ? AND target = ?",
+        (tenant, run, action, json.dumps(target)),
+    )
+    return iso(rows[0][0]) if rows else None
+
+
+async def _nearest(reader: Reader, tenant: str, row: dict[str, Any]) -> list[dict[str, Any]]:
+    received_ms = int(datetime.fromisoformat(row["received_at"]).timestamp() * 1000)
+    return await nearest_waits(reader, tenant, row["event_def"], row["correlation_key"], received_ms)
+
+
+async def _letters(reader: Reader, tenant: str, delivery_id: str) -> list[dict[str, Any]]:
+    rows = await reader.fetch(
+        "SELECT reason, count, last_ms FROM dead_letter WHERE tenant = ? AND delivery_id = ?", (tenant, delivery_id)
+    )
+    return [
+        {"delivery_id": delivery_id, "reason": reason, "count": count, "last_at": iso(last_ms)}
+        for reason, count, last_ms in rows
+    ]
 
 
 async def _events(reader: Reader, tenant: str, name: str) -> list[dict[str, Any]]:

@@ -2,19 +2,22 @@
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import orjson
 
 from lhd.core.commands import Command
-from lhd.core.commands.deliveries import Decision, Deliver
+from lhd.core.commands.deliveries import Decision, Deliver, Rehearse
+from lhd.core.kinds import DeadLetter
 from lhd.engine import Engine
-from lhd.errors import Rejection
+from lhd.errors import Code, Rejection
 from lhd.intake.acknowledgement import Acknowledgements
 from lhd.intake.kept import KeptSignals
+from lhd.intake.rehearsal import described, event_again
 from lhd.intake.routes import Routes
 from lhd.metrics import DELIVERIES, REFUSED
-from lhd.plugin import KEEP, Acknowledgement, Event, Overloaded, Receipt, SourceConfig, Transient
+from lhd.plugin import KEEP, Acknowledgement, Event, Overloaded, Receipt, Source, Transient
 from lhd.store import Reader
 
 _TRY_AGAIN_S = 5.0
@@ -37,11 +40,12 @@ class Refusals:
 class Intake:
     """The intake of one source."""
 
-    def __init__(self, engine: Engine, reader: Reader, source: str, config: SourceConfig, routes: Routes) -> None:
+    def __init__(self, engine: Engine, reader: Reader, name: str, source: Source[Any], routes: Routes) -> None:
+        config = source.config
+        self.tenant = config.tenant
         self._engine = engine
-        self._tenant = config.tenant
+        self._name = name
         self._source = source
-        self._kind = config.kind
         self._routes = routes
         self.acknowledgements = Acknowledgements(engine, reader, config.tenant)
         self.kept = KeptSignals(config.keep_payloads, config.keep_payloads_bytes)
@@ -58,13 +62,12 @@ class Intake:
         """
         if self._engine.overloaded:
             raise Overloaded(self._engine.drain_s)
-        delay_ms = self._engine.quotas.delay_ms(self._tenant)
+        delay_ms = self._engine.quotas.delay_ms(self.tenant)
         if delay_ms is not None:
             raise Overloaded(delay_ms / 1000)
-        meta = {"source": self._source, "kind": self._kind, "received_at": self._engine.now_ms()}
-        deliveries = tuple(self._routes.map(event, meta) for event in events)
+        deliveries = tuple(self._routes.map(event, self._meta()) for event in events)
         stored = None if cursor is KEEP else orjson.dumps(cursor).decode()
-        command = Command(self._tenant, Deliver(self._source, deliveries, stored))
+        command = Command(self.tenant, Deliver(self._name, deliveries, stored))
         try:
             decisions = await self._engine.submit(command)
         except Rejection as rejection:
@@ -79,6 +82,38 @@ class Intake:
             return Acknowledgement()
         return await self.acknowledgements.wait(receipt.event_id, ack)
 
+    async def retry(self, identity: str, letter: DeadLetter) -> Decision:
+        """Deliver a dead letter again under its identity. Raises Rejection where that cannot be."""
+        if letter.is_cut:
+            raise Rejection(Code.FAILED_PRECONDITION, "not all of its bytes are kept; its sender has to send it again")
+        try:
+            event = event_again(self._source, letter.body, orjson.loads(letter.attributes))
+        except ValueError as error:
+            raise Rejection(Code.FAILED_PRECONDITION, f"it cannot be read any more: {error}") from None
+        delivery = replace(self._routes.map(event, self._meta()), identity=identity)
+        (decision,) = await self._engine.submit(
+            Command(self.tenant, Deliver(self._name, (delivery,), None, is_retry=True))
+        )
+        return cast("Decision", decision)
+
+    async def rehearse(self, events: Sequence[Event], routes: Routes) -> list[dict[str, Any]]:
+        """What would become of these events with these routes; changes nothing."""
+        stories = []
+        for event in events:
+            delivery = routes.map(event, self._meta())
+            request = Rehearse(Deliver(self._name, (delivery,), None))
+            (rehearsed,) = await self._engine.submit(Command(self.tenant, request))
+            verdict, reason = rehearsed.decision.verdict.value, rehearsed.decision.reason
+            stories.append(described(delivery) | {"verdict": verdict, "reason": reason, "runs": rehearsed.runs})
+        return stories
+
+    def decode(self, raw: bytes, headers: dict[str, str], query: dict[str, str]) -> list[Event]:
+        """The events that arrive as these bytes. Raises ValueError."""
+        return self._source.decode(raw, headers, query)
+
+    def _meta(self) -> dict[str, Any]:
+        return {"source": self._name, "kind": self._source.kind, "received_at": self._engine.now_ms()}
+
     def _receipt(self, decision: Decision, route: str) -> Receipt:
-        DELIVERIES.labels(self._source, decision.verdict.value).inc()
+        DELIVERIES.labels(self._name, decision.verdict.value).inc()
         return Receipt(decision.verdict.value, decision.delivery_id, decision.reason, route=route)

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pluggy
+from pydantic import ConfigDict, Field
 
 from lhd import plugin
 from lhd.config import Configuration, examine, unusable
 from lhd.errors import ConfigurationError
 from lhd.intake.routes import Routes
-from lhd.plugin import ConfigError, ConfigErrors, Source, SourceConfig
+from lhd.plugin import ConfigError, ConfigErrors, Model, Route, Source, SourceConfig
 from lhd.sources.directories import load, plugin_paths
 from lhd.toml_document import Document, nearest, validate
 
@@ -149,6 +150,24 @@ class Registry:
             return f"this key is needed; there are the kinds {', '.join(sorted(self.kinds))}"
         broken = f" ({'; '.join(self.broken)})" if self.broken else ""
         return f"no installed plugin provides the kind '{kind}'; {nearest(str(kind), self.kinds)}{broken}"
+
+
+class _Routes(Model):
+    """What is looked at of a source's table where only its routes matter, so that nobody needs its secrets."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    routes: tuple[Route, ...] = Field((), strict=False)
+
+
+def read_routes(path: Path | None, source: str) -> tuple[Route, ...]:
+    """The routes of a source in a file, not compiled. Raises ConfigurationError, and KeyError without such a source."""
+    document = Document.read(path)
+    sources = document.data.get("sources", {})
+    if source not in sources:
+        named = ", ".join(sources) or "none"
+        raise KeyError(f"the configuration has no source '{source}'; there are: {named}")
+    return validate(_Routes, sources[source], document, ("sources", source)).routes
 
 
 def _origin(entry_point: EntryPoint) -> str:

@@ -116,7 +116,7 @@ class SourceRunner:
         self.state = State.STARTING
         self.reason = ""
         self.restarts = 0
-        self.intake = Intake(engine, reader, self.name, configured.config, configured.routes)
+        self.intake = Intake(engine, reader, self.name, configured.source, configured.routes)
         self._tenant = configured.config.tenant
         self._reader = reader
         self._source = configured.source

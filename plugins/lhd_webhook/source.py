@@ -21,7 +21,7 @@ from lhd.plugin import (
 )
 from lhd_webhook import body, cloudevents
 from lhd_webhook.config import WebhookConfig
-from lhd_webhook.limits import RateLimit, client_address, parse_network, peer_name, whole_seconds
+from lhd_webhook.limits import Rate, RateLimit, client_address, parse_network, peer_name, whole_seconds
 from lhd_webhook.refusal import Refused
 from lhd_webhook.schemes import Answer, Received, Verifier
 
@@ -73,7 +73,8 @@ class Webhook(Source[WebhookConfig]):
                 )
                 for one in found
             ]
-        decoded = body.decode(shown.get("content-type", ""), raw, multipart=self.config.multipart)
+        media_type = self.verifier.media_type or shown.get("content-type", "")
+        decoded = body.decode(media_type, raw, multipart=self.config.multipart)
         return [
             self._event(one, raw if one is decoded else None, shown, asked) for one in self.verifier.bodies(decoded)
         ]
@@ -130,7 +131,7 @@ class _Door:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self._admit(request)
         if request.method == "OPTIONS":
-            return _cloudevents_handshake(request)
+            return _cloudevents_handshake(request, self._config.rate)
         received = Received(
             _headers(request),
             query=request.rel_url.raw_query_string,
@@ -240,10 +241,13 @@ def _headers(request: web.BaseRequest) -> dict[str, str]:
     return headers
 
 
-def _cloudevents_handshake(request: web.BaseRequest) -> web.Response:
-    """Say that any origin may send, https://github.com/cloudevents/spec/blob/main/cloudevents/http-webhook.md."""
+def _cloudevents_handshake(request: web.BaseRequest, rate: Rate | None) -> web.Response:
+    """Say who may send, which is any origin, and how often a minute.
+
+    https://github.com/cloudevents/spec/blob/main/cloudevents/http-webhook.md
+    """
     response = web.Response(headers={"Allow": "POST"})
     if "WebHook-Request-Origin" in request.headers:
         response.headers["WebHook-Allowed-Origin"] = "*"
-        response.headers["WebHook-Allowed-Rate"] = "*"
+        response.headers["WebHook-Allowed-Rate"] = "*" if rate is None else str(max(1, int(rate.per_s * 60)))
     return response

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from lhd_webhook.schemes.scheme import (
     Claim,
     DeliveryId,
+    HeaderName,
     Headers,
     Outgoing,
     Received,
@@ -79,7 +80,7 @@ class BearerScheme(CredentialScheme):
     """A token in a header; RFC 6750, and the many that name a header of their own."""
 
     scheme: Literal["bearer"]
-    header: str = Field("Authorization", description="The header that holds the token.")
+    header: HeaderName = Field("Authorization", description="The header that holds the token.")
     prefix: str = Field("Bearer ", description="What stands before the token in the header; case does not matter.")
     query: bool = Field(False, description="Take it from the query's access_token, too; it shows in logs of proxies.")
 
@@ -142,7 +143,7 @@ class NoScheme(Scheme):
     """No verification: anybody who reaches the path is believed."""
 
     scheme: Literal["none"]
-    id_header: str | None = Field(None, description="The header that tells one delivery from another.")
+    id_header: HeaderName | None = Field(None, description="The header that tells one delivery from another.")
 
     def verifier(self) -> "NoVerifier":
         """See Scheme."""

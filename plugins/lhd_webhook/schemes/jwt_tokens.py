@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+import anyio
 import jwt
 import orjson
 from pydantic import Field, field_validator, model_validator
@@ -65,6 +66,7 @@ class JwtVerifier(Verifier):
     def __init__(self, scheme: JwtScheme) -> None:
         self.fetch: Fetch = fetch
         self._scheme = scheme
+        self._fetching = anyio.Lock()
         self._keys: dict[str | None, Any] = {}
         self._fetched_s: float | None = None
         self._tried_s: float | None = None
@@ -73,7 +75,11 @@ class JwtVerifier(Verifier):
         """Use the public keys of a JWK Set, and no others. Raises ValueError."""
         members = orjson.loads(document)
         listed = members.get("keys") if isinstance(members, dict) else None
-        public = [one for one in listed or () if isinstance(one, dict) and one.get("kty") in _PUBLIC_KEY_TYPES]
+        public = [
+            one
+            for one in (listed if isinstance(listed, list) else ())
+            if isinstance(one, dict) and one.get("kty") in _PUBLIC_KEY_TYPES
+        ]
         try:
             keys = jwt.PyJWKSet(public).keys
         except (jwt.PyJWTError, ValueError, TypeError) as error:
@@ -90,7 +96,8 @@ class JwtVerifier(Verifier):
         except (jwt.PyJWTError, ValueError):
             return None
         key_id = header.get("kid")
-        await self._refresh(key_id, now_s)
+        async with self._fetching:
+            await self._refresh(key_id, now_s)
         key = self._keys.get(key_id) if key_id is not None else self._only_key()
         if key is None or not self._is_good(token.strip(), key, now_s):
             return None

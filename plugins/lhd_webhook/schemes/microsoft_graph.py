@@ -40,7 +40,7 @@ class MicrosoftGraphScheme(Scheme):
 
 
 class MicrosoftGraphVerifier(Verifier):
-    """Compares ``clientState`` of every notification; all must show one and the same secret."""
+    """Compares ``clientState`` of every notification; each must show one of the secrets."""
 
     def __init__(self, keys: Sequence[Key]) -> None:
         self._keys = keys
@@ -51,11 +51,13 @@ class MicrosoftGraphVerifier(Verifier):
             notifications = _notifications(orjson.loads(received.body))
         except orjson.JSONDecodeError:
             return None
-        shown = [_client_state(one) for one in notifications or ()]
+        matched = [self._match(_client_state(one), now_s) for one in notifications or ()]
+        return matched[-1] if matched and all(matched) else None
+
+    def _match(self, shown: bytes, now_s: float) -> str | None:
         matched = None
         for key in self._keys:
-            same = [is_same_secret(one, key.value) for one in shown]
-            if shown and all(same) and key.secret.is_valid(now_s):
+            if is_same_secret(shown, key.value) and key.secret.is_valid(now_s):
                 matched = key.name
         return matched
 
@@ -70,7 +72,7 @@ class MicrosoftGraphVerifier(Verifier):
         (token,) = asked.get("validationToken", [""])[:1]
         if "transfer-encoding" in received.headers or not 0 < len(token) <= _TOKEN_CHARACTERS_MAX:
             return None
-        return Answer(token.encode()) if token.isascii() and token.isprintable() else None
+        return Answer(token.encode()) if token.isprintable() else None
 
     def bodies(self, body: Any) -> list[Any]:
         """Each notification, without the secret that it shows."""

@@ -11,14 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from lhd.plugin import ConfigError, ConfigErrors, Model, Secret
 
 Headers = Mapping[str, str]
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+"""A field name of RFC 9110."""
 DeliveryId = str | tuple[str, ...] | None
 
 
@@ -57,7 +59,7 @@ class Outgoing:
 class SigningSecret(Secret):
     """A secret that may end by itself, while another one takes its place."""
 
-    not_after: AwareDatetime | None = Field(None, strict=False, description="After this instant it counts no longer.")
+    not_after: AwareDatetime | None = Field(None, description="After this instant it counts no longer.")
 
     def is_valid(self, now_s: float) -> bool:
         """Whether the secret counts at a time in seconds since the epoch."""
@@ -75,6 +77,8 @@ class Verifier(ABC):
     """Headers that hold a credential and are shown to nobody."""
     credential_parameters: frozenset[str] = frozenset()
     """Parameters of the query that hold one."""
+    media_type: str | None = None
+    """What every body is, where the sender calls it something else."""
     extra_methods: tuple[str, ...] = ()
     """The methods beside POST that :meth:`greet` answers."""
 
@@ -304,7 +308,7 @@ def without_member(body: Any, name: str) -> Any:
     return {key: value for key, value in body.items() if key != name} if isinstance(body, dict) else body
 
 
-def public_url(url: str) -> str:
+def absolute_url(url: str) -> str:
     """Check the URL that a sender knows: absolute, without a query. Raises ValueError."""
     parts = urlsplit(url)
     try:

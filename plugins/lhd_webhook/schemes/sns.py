@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
+import anyio
 import orjson
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -22,7 +23,7 @@ from lhd.plugin import Transient
 from lhd_webhook.schemes.fetching import Fetch, fetch
 from lhd_webhook.schemes.scheme import Answer, DeliveryId, Headers, Received, Scheme, Verifier, instant_s, text_member
 
-_HOST = re.compile(r"sns\.[a-z0-9-]{3,}\.amazonaws\.com(\.cn)?")
+_URL = re.compile(r"https://sns\.[a-z0-9-]{3,}\.amazonaws\.com(\.cn)?/[!-~]*")
 _TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_.-]+")
 _NOTIFICATION = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 _CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
@@ -61,11 +62,14 @@ class SnsScheme(Scheme):
 class SnsVerifier(Verifier):
     """Keeps the certificates that messages name; asks nobody but SNS hosts of AWS, over HTTPS."""
 
+    media_type = "application/json"
+
     def __init__(self, scheme: SnsScheme) -> None:
         self.fetch: Fetch = fetch
         self._scheme = scheme
         self._certificates: dict[str, x509.Certificate] = {}
         self._fetched_s: list[float] = []
+        self._fetching = anyio.Lock()
 
     async def verify(self, received: Received, now_s: float) -> str | None:
         """See Verifier; the topic. Raises Transient where the certificate cannot be fetched."""
@@ -78,7 +82,8 @@ class SnsVerifier(Verifier):
         url, signature = message.get("SigningCertURL", ""), _signature(message)
         if signature is None or not _is_at_sns(url) or not urlsplit(url).path.endswith(".pem"):
             return None
-        certificate = await self._certificate(url, now_s)
+        async with self._fetching:
+            certificate = await self._certificate(url, now_s)
         if certificate is None or not _is_signed(message, signature, certificate, now_s):
             return None
         return message["TopicArn"]
@@ -136,7 +141,9 @@ def _message(body: bytes) -> Mapping[str, str] | None:
     message = {name: value for name, value in members.items() if isinstance(value, str)}
     needed = set(_SIGNED.get(message.get("Type", ""), ("?",))) - {"Subject"}
     is_sound = needed <= message.keys() and (members.get("Subject") is None or "Subject" in message)
-    return message if is_sound else None
+    # What is signed has members in lines, so a line break in one could shift what follows.
+    is_plain = not any("\n" in message.get(name, "") for name in {*needed, "Subject"} - {"Message"})
+    return message if is_sound and is_plain else None
 
 
 def _signature(message: Mapping[str, str]) -> bytes | None:
@@ -162,8 +169,4 @@ def _is_signed(message: Mapping[str, str], signature: bytes, certificate: x509.C
 
 def _is_at_sns(url: str) -> bool:
     """Whether the URL is one of SNS itself; nothing else is ever asked for."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme == "https" and _HOST.fullmatch(parts.netloc) is not None and url.isascii()
-    except ValueError:
-        return False
+    return _URL.fullmatch(url) is not None

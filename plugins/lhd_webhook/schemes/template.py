@@ -12,13 +12,14 @@ from pydantic import AfterValidator, Field, model_validator
 from lhd_webhook.schemes.scheme import (
     Claim,
     DeliveryId,
+    HeaderName,
     Headers,
     Outgoing,
     Received,
     SecretVerifier,
     TimedScheme,
+    absolute_url,
     as_bytes,
-    public_url,
     unix_seconds,
 )
 
@@ -30,20 +31,22 @@ class HmacScheme(TimedScheme):
     """An HMAC in a header of any name, over the raw body and what else ``signed`` says."""
 
     scheme: Literal["hmac"]
-    header: str = Field(description="The header that holds the signature.")
+    header: HeaderName = Field(description="The header that holds the signature.")
     prefix: str = Field("", description="What stands before the signature in the header.")
     algorithm: Literal["sha1", "sha256", "sha512"] = Field("sha256", description="The hash function.")
     encoding: Literal["hex", "base64", "base64url"] = Field("hex", description="How the signature is written.")
     signed: str = Field("{raw}", description="What is signed: text with {raw}, {id}, {timestamp} and {url}.")
-    id_header: str | None = Field(None, description="The header that tells one delivery from another.")
-    timestamp_header: str | None = Field(None, description="The header with the time, in Unix seconds.")
-    public_url: Annotated[str, AfterValidator(public_url)] | None = Field(
+    id_header: HeaderName | None = Field(None, description="The header that tells one delivery from another.")
+    timestamp_header: HeaderName | None = Field(None, description="The header with the time, in Unix seconds.")
+    public_url: Annotated[str, AfterValidator(absolute_url)] | None = Field(
         None, description="The URL of this source as the sender knows it."
     )
 
     @model_validator(mode="after")
     def _placeholders(self) -> "HmacScheme":
         names = set(_PLACEHOLDER.findall(self.signed))
+        if "}{" in self.signed:
+            raise ValueError("signed needs text between two placeholders, or what is signed could be shifted")
         if "raw" not in names:
             raise ValueError("signed must hold {raw}, or the body is not verified")
         for name in sorted(names - {"raw"}):
@@ -67,10 +70,16 @@ class HmacScheme(TimedScheme):
         sent = received.headers.get((self.timestamp_header or "").lower(), "")
         sent_s = unix_seconds(sent) if "{timestamp}" in self.signed else None
         message_id = received.headers.get((self.id_header or "").lower(), "")
-        if ("{timestamp}" in self.signed and sent_s is None) or ("{id}" in self.signed and not message_id):
+        if "{timestamp}" in self.signed and sent_s is None:
+            return []
+        if "{id}" in self.signed and (not message_id or any(text in message_id for text in self._separators())):
             return []
         signed = self._signed(received.body, message_id, sent, received.query)
         return [Claim(signed, [self._normal(header[len(self.prefix) :])], sent_s)]
+
+    def _separators(self) -> list[str]:
+        """The text between placeholders; an id that holds it could shift what is signed."""
+        return [text for text in _PLACEHOLDER.split(self.signed)[::2] if text]
 
     def _signed(self, raw: bytes, message_id: str, sent: str, query: str) -> bytes:
         url = f"{self.public_url}?{query}" if query else self.public_url or ""

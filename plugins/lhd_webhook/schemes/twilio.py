@@ -18,9 +18,9 @@ from lhd_webhook.schemes.scheme import (
     Outgoing,
     Received,
     SecretScheme,
+    absolute_url,
     as_bytes,
     base64_hmac,
-    public_url,
 )
 
 _FORM = "application/x-www-form-urlencoded"
@@ -31,7 +31,7 @@ class TwilioScheme(SecretScheme):
     """Twilio; the secrets are auth tokens."""
 
     scheme: Literal["twilio"]
-    public_url: Annotated[str, AfterValidator(public_url)] = Field(description="The URL of this source at Twilio.")
+    public_url: Annotated[str, AfterValidator(absolute_url)] = Field(description="The URL of this source at Twilio.")
 
     proof_headers: ClassVar[tuple[str, ...]] = ("x-twilio-signature",)
 
@@ -64,12 +64,12 @@ class TwilioScheme(SecretScheme):
 
 def _signed_content(received: Received) -> bytes | None:
     """What is signed after the URL; None where the signature cannot cover the body."""
-    if _is_form(received.headers.get("content-type", "")):
-        return _form_content(received.body)
     try:
         hashes = parse_qs(received.query, max_num_fields=_FIELDS_MAX).get("bodySHA256", [])
     except ValueError:
         return None
+    if not hashes and _is_form(received.headers.get("content-type", "")):
+        return _form_content(received.body)
     if not hashes:
         return None if received.body else b""
     actual = hashlib.sha256(received.body).hexdigest()
