@@ -132,7 +132,7 @@ class HttpTable(Model):
     )
     tls: TlsTable | None = Field(None, description="Serve webhooks over TLS; with client_ca for the scheme mtls.")
     header_timeout_s: float = Field(
-        10, gt=0, strict=False, description="A connection that sends no whole header for so long is closed."
+        10, gt=0, description="A connection that sends no whole header for so long is closed."
     )
     connections_max: int = Field(4_000, ge=1, description="Connections to `listen` at once.")
     connections_per_peer_max: int = Field(1_000, ge=1, description="Those of one address.")

@@ -25,8 +25,11 @@ class ExpectTable(Model):
 
     def wanted(self) -> dict[str, Any]:
         """What is to be compared."""
-        written = {name: getattr(self, name) for name in self.model_fields_set}
-        return {"verdict": self.verdict, **written}
+        return {
+            name: getattr(self, name)
+            for name in type(self).model_fields
+            if name == "verdict" or name in self.model_fields_set
+        }
 
 
 class TestTable(Model):

@@ -153,6 +153,7 @@ class Engine:
         )
         self._timers = TimerWindow(self._now_ms, self._limits.timers_max)
         self._forget_at_ms = self._now_ms
+        self._letters = 0
         self._seconds_per_command = _SECONDS_PER_COMMAND
         self._log = structlog.get_logger("lhd.engine")
         self._inbox, self._outbox = anyio.create_memory_object_stream[_Submission | Poll](
@@ -390,6 +391,10 @@ class Engine:
             await self.store.limit_wal(self._limits.wal_bytes_max)
         self._arm(cleared, writes)
         self.directory.follow(writes)
+        self._letters += len(writes.get(kinds.DEAD_LETTER, {}))
+        if self._letters > self._limits.dead_letters_max // 10:
+            # Else they could become many times as many before the next time.
+            self._forget_at_ms, self._letters = 0, 0
         self.committed.wake((kind, key[:length]) for kind, length in _WATCHED.items() for key in writes.get(kind, ()))
         await self._page_timers()
         self._memory.committed(self._limits.cached_lanes_max)

@@ -145,7 +145,7 @@ class Route(Model):
         "stored", description="What the sender's answer waits for, where the kind of source has an answer."
     )
     ack_timeout_s: float | None = Field(
-        None, gt=0, le=300, strict=False, description="How long it waits: 2 for matched and consumed, 10 for result."
+        None, gt=0, le=300, description="How long it waits: 2 for matched and consumed, 10 for result."
     )
     workflow_event: str | None = Field(
         None, description="The WorkflowEventDef whose event is the result; else it is the WfRun's output."

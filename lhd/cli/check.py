@@ -35,7 +35,7 @@ def check(config: ConfigFile = None) -> None:
 def _run_tests(config: Path | None, configuration: "Configuration", sources: "list[ConfiguredSource]") -> list[str]:
     """A finding for each test of the configuration that fails."""
     from lhd.intake.rehearsal import failures
-    from lhd.toml_document import Document
+    from lhd.toml_document import Document, nearest
 
     if not configuration.tests:
         return []
@@ -47,7 +47,8 @@ def _run_tests(config: Path | None, configuration: "Configuration", sources: "li
         place = ("tests", number)
         called = f"'{test.name}': " if test.name else ""
         if test.source not in by_name:
-            findings.append(document.finding((*place, "source"), f"{called}there is no source '{test.source}'"))
+            text = f"{called}there is no source '{test.source}'; {nearest(test.source, by_name)}"
+            findings.append(document.finding((*place, "source"), text))
             continue
         try:
             raw = test.raw(config.parent)

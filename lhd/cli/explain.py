@@ -75,8 +75,12 @@ def _delivery(delivery: dict[str, Any]) -> list[str]:
     ]
     if delivery["correlation_key"] is not None:
         lines.append(f"  event {delivery['event_def']} with correlation key '{delivery['correlation_key']}'")
-    elif delivery["run"] is not None:
+    elif delivery["event_def"] and delivery["run"] is not None:
         lines.append(f"  event {delivery['event_def']} for run {delivery['run']}")
+    if delivery["correlation_key"] is not None and delivery["run"] is not None:
+        lines.append(f"  taken by run {delivery['run']}")
+    elif not delivery["event_def"] and delivery["run"] is not None:
+        lines.append(f"  started run {delivery['run']}")
     if delivery["outcome"] is not None:
         moved = f" at {delivery['outcome_at']}" if delivery["outcome_at"] else ""
         until = f", kept until {delivery['kept_until']}" if delivery["kept_until"] else ""

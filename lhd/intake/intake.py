@@ -101,7 +101,7 @@ class Intake:
         stories = []
         for event in events:
             delivery = routes.map(event, self._meta())
-            request = Rehearse(Deliver(self._name, (delivery,), None))
+            request = Rehearse(Deliver(self._name, (delivery,), None, as_new=True))
             (rehearsed,) = await self._engine.submit(Command(self.tenant, request))
             verdict, reason = rehearsed.decision.verdict.value, rehearsed.decision.reason
             stories.append(described(delivery) | {"verdict": verdict, "reason": reason, "runs": rehearsed.runs})

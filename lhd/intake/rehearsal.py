@@ -59,16 +59,14 @@ def failures(
         return [Failure("", f"the input holds {len(events)} events; a test is about one")]
     meta = {"source": test.source, "kind": source.kind, "received_at": 0}
     story = _typed(described(delivery := routes.map(events[0], meta)), delivery, configuration)
+    if story["verdict"] != test.expect.verdict:
+        why = f": {story['reason']}" if story["reason"] else ""
+        return [Failure("verdict", f"expected {test.expect.verdict}, got {story['verdict']}{why}")]
     return [
-        Failure(key, f"expected {wanted!r}, got {_got(story, key)}")
+        Failure(key, f"expected {wanted!r}, got {story.get(key)!r}")
         for key, wanted in test.expect.wanted().items()
         if story.get(key) != wanted
     ]
-
-
-def _got(story: Mapping[str, Any], key: str) -> str:
-    why = f" ({story['reason']})" if key == "verdict" and story["reason"] else ""
-    return f"{story[key]!r}{why}" if key in story else f"none; the verdict is {story['verdict']}"
 
 
 def _typed(story: dict[str, Any], delivery: Delivery, configuration: Configuration) -> dict[str, Any]:

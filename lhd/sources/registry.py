@@ -3,7 +3,7 @@
 Each plugin is loaded on its own: a broken one is named, and the others work.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -19,7 +19,7 @@ from lhd.errors import ConfigurationError
 from lhd.intake.routes import Routes
 from lhd.plugin import ConfigError, ConfigErrors, Model, Route, Source, SourceConfig
 from lhd.sources.directories import load, plugin_paths
-from lhd.toml_document import Document, nearest, validate
+from lhd.toml_document import Document, Location, nearest, validate
 
 GROUP = "lhd"
 
@@ -135,14 +135,7 @@ class Registry:
             text = f"the plugin of kind '{kind}' failed: {type(error).__name__}: {error}"
             raise ConfigurationError([document.finding(place, text)]) from error
         if errors:
-            raise ConfigurationError(
-                [
-                    document.finding(
-                        (*place, *_location(error.key)), f"{error.text}{f'; {error.fix}' if error.fix else ''}"
-                    )
-                    for error in errors
-                ]
-            )
+            raise ConfigurationError(_findings(errors, document, place))
         return ConfiguredSource(name, config, source, routes)
 
     def _unknown_kind(self, kind: Any) -> str:
@@ -161,13 +154,26 @@ class _Routes(Model):
 
 
 def read_routes(path: Path | None, source: str) -> tuple[Route, ...]:
-    """The routes of a source in a file, not compiled. Raises ConfigurationError, and KeyError without such a source."""
+    """The routes of a source in a file. Raises ConfigurationError, and KeyError without such a source."""
     document = Document.read(path)
     sources = document.data.get("sources", {})
     if source not in sources:
         named = ", ".join(sources) or "none"
         raise KeyError(f"the configuration has no source '{source}'; there are: {named}")
-    return validate(_Routes, sources[source], document, ("sources", source)).routes
+    place = ("sources", source)
+    routes = validate(_Routes, sources[source], document, place).routes
+    try:
+        Routes(source, routes)
+    except ConfigErrors as error:
+        raise ConfigurationError(_findings(error.errors, document, place)) from None
+    return routes
+
+
+def _findings(errors: Sequence[ConfigError], document: Document, place: Location) -> list[str]:
+    return [
+        document.finding((*place, *_location(error.key)), error.text + (f"; {error.fix}" if error.fix else ""))
+        for error in errors
+    ]
 
 
 def _origin(entry_point: EntryPoint) -> str:

@@ -28,7 +28,7 @@ class WebhookConfig(SourceConfig):
     rate: Rate | None = Field(None, description="How often the source may be asked; beyond it the answer is 429.")
     peer_rate: Rate | None = Field(None, description="How often one client may ask.")
     body_bytes_max: int = Field(1_048_576, ge=1, description="Larger bodies are answered 413.")
-    body_timeout_s: float = Field(10, gt=0, strict=False, description="A body that takes longer is answered 408.")
+    body_timeout_s: float = Field(10, gt=0, description="A body that takes longer is answered 408.")
     body_bytes_per_s_min: int = Field(500, ge=1, description="One that is slower, too, from the third second on.")
     decompress: tuple[Literal["gzip", "zstd"], ...] = Field(
         (), strict=False, description="Content encodings that are taken."

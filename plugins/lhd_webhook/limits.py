@@ -17,7 +17,7 @@ _PEERS_MAX = 10_000
 class Rate(Model):
     """A token bucket."""
 
-    per_s: float = Field(gt=0, strict=False, description="Requests a second, in the long run.")
+    per_s: float = Field(gt=0, description="Requests a second, in the long run.")
     burst: int = Field(ge=1, description="Requests at once.")
 
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "config.example.toml"
 TEXT = EXAMPLE.read_text()
 DATA = tomllib.loads(TEXT)
-ONE_OF = {"key", "wf_run", "credential", "file", "env"}
+ONE_OF = {"key", "wf_run", "credential", "file", "env", "jwks_url", "jwks_file", "body"}
 """Keys of which exactly one is needed, so that the file must write one where the model has no default."""
 
 

@@ -399,7 +399,7 @@ async def test_an_overloaded_daemon_says_so_and_takes_nothing(tmp_path: Path) ->
 # Routes on the shared listener
 
 
-async def answer(_: web.Request) -> web.Response:
+async def answer(_: web.BaseRequest) -> web.Response:
     return web.Response(text="here")
 
 

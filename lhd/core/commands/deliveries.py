@@ -72,13 +72,15 @@ class Delivery:
 class Deliver:
     """Signals of one source, in order, with the cursor to keep beside them (JSON text; None leaves it alone).
 
-    ``is_retry`` tells that they are dead letters, which are delivered again although they may be known.
+    ``is_retry`` tells that they are dead letters, which are delivered again although they may be known; ``as_new`` that
+    each is looked at as if it had never come, which is for rehearsals.
     """
 
     source: str
     deliveries: tuple[Delivery, ...]
     cursor: str | None
     is_retry: bool = False
+    as_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def deliver(tx: Transaction, tenant: str, request: Deliver) -> list[Decision]:
     tx.need([kind.lane_of(key) for key in keys for kind in (kinds.SEEN_DELIVERY, kinds.DEAD_LETTER)])
     if request.cursor is not None:
         tx.put(kinds.CURSOR, (tenant, request.source), request.cursor)
-    return [_decide(tx, key, one, is_retry=request.is_retry) for key, one in zip(keys, request.deliveries, strict=True)]
+    return [_decide(tx, key, one, request) for key, one in zip(keys, request.deliveries, strict=True)]
 
 
 def rehearse(tx: Transaction, tenant: str, request: Rehearse) -> list[Rehearsed]:
@@ -168,12 +170,13 @@ def start_expired(tx: Transaction, tenant: str, request: StartExpired) -> None:
         expiry.bury(tx, tenant, plan, f"{expiry.REASON}, and no run could be started: {rejection.text}")
 
 
-def _decide(tx: Transaction, key: tuple[str, str, str], delivery: Delivery, *, is_retry: bool) -> Decision:
+def _decide(tx: Transaction, key: tuple[str, str, str], delivery: Delivery, request: Deliver) -> Decision:
     dead = tx.get(kinds.DEAD_LETTER, key)
-    if is_retry and dead is None:
+    if request.is_retry and dead is None:
         raise Rejection(Code.NOT_FOUND, "there is no such dead letter any more")
     seen = tx.get(kinds.SEEN_DELIVERY, key)
-    if not is_retry and seen is not None and tx.now_ms - seen.seen_ms < tx.settings.dedupe_ms:
+    counts = not (request.is_retry or request.as_new)
+    if counts and seen is not None and tx.now_ms - seen.seen_ms < tx.settings.dedupe_ms:
         return _seen_before(tx, key, delivery, seen)
     row = LedgerRow(
         delivery_id=tx.new_id() if dead is None else dead.delivery_id,
