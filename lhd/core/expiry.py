@@ -29,6 +29,7 @@ def expired(tx: Transaction, tenant: str, delivery_id: str) -> None:
 
 
 def bury(tx: Transaction, tenant: str, plan: ExpiryPlan, reason: str) -> None:
-    """Make the delivery a dead letter, which an operator can retry."""
+    """Make the delivery a dead letter, which an operator can retry and its sender can deliver again."""
+    tx.delete(kinds.SEEN_DELIVERY, (tenant, plan.source, plan.identity))
     letter = replace(plan.letter, reason=reason, last_ms=tx.now_ms)
     tx.put(kinds.DEAD_LETTER, (tenant, plan.source, plan.identity), letter)

@@ -13,6 +13,8 @@ from littlehorse.model import (
     LHStatus,
     NodeRun,
     Principal,
+    PutCorrelatedEventRequest,
+    PutExternalEventRequest,
     Quota,
     RunWfRequest,
     ScheduledWfRun,
@@ -196,10 +198,14 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class ExpiryPlan:
-    """What becomes of a delivery whose event nobody takes in its time: a WfRun, or without that a dead letter."""
+    """What becomes of a delivery whose event nobody takes in its time: a WfRun, or without that a dead letter.
+
+    ``event`` is what the WfRun is given when it has been started.
+    """
 
     source: str
     identity: str
+    event: PutExternalEventRequest | PutCorrelatedEventRequest
     start: RunWfRequest | None
     letter: DeadLetter
 

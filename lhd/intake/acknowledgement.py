@@ -56,7 +56,9 @@ class Acknowledgements:
                     if reached.run in (None, row.run):
                         await waiting.wait()
                 row = replace(row, run=reached.run or row.run)
-        return replace(reached, is_reached=_is_enough(reached, ack))
+        if _is_enough(reached, ack):
+            return replace(reached, level=ack.level, is_reached=True)
+        return replace(reached, is_reached=False)
 
     def _signs(self, delivery_id: str, row: _Row) -> list[tuple[Kind[Any], tuple[str, ...]]]:
         """What is written when a delivery comes a step further."""

@@ -15,6 +15,8 @@ from littlehorse.model import (
     InactiveThreadRun,
     NodeRun,
     Principal,
+    PutCorrelatedEventRequest,
+    PutExternalEventRequest,
     Quota,
     RunWfRequest,
     ScheduledWfRun,
@@ -123,14 +125,21 @@ def _letter(*row: Any) -> DeadLetter:
 
 def _expiry_plan(_: Key, plan: ExpiryPlan) -> Sequence[Any]:
     letter, start = plan.letter, None if plan.start is None else serialise(plan.start)
+    event = serialise(plan.event)
+    events = (event, None) if isinstance(plan.event, PutCorrelatedEventRequest) else (None, event)
     kept = letter.body, letter.content_type, letter.attributes, letter.is_cut
-    return plan.source, plan.identity, start, letter.reason, letter.first_ms, *kept
+    return plan.source, plan.identity, *events, start, letter.reason, letter.first_ms, *kept
 
 
 def _plan(key: Key, row: Sequence[Any]) -> ExpiryPlan:
-    source, identity, start, reason, first_ms, *kept = row
+    source, identity, correlated, external, start, reason, first_ms, *kept = row
+    event: PutExternalEventRequest | PutCorrelatedEventRequest = (
+        PutExternalEventRequest.FromString(external)
+        if correlated is None
+        else PutCorrelatedEventRequest.FromString(correlated)
+    )
     request = None if start is None else RunWfRequest.FromString(start)
-    return ExpiryPlan(source, identity, request, _letter(key[1], reason, first_ms, first_ms, 1, *kept))
+    return ExpiryPlan(source, identity, event, request, _letter(key[1], reason, first_ms, first_ms, 1, *kept))
 
 
 def _write_only(_: Key, __: Sequence[Any]) -> Any:
@@ -158,7 +167,19 @@ _LEDGER = (
     "outcome_ms",
     "sender_id",
 )
-_EXPIRY_PLAN = ("source", "identity", "start", "reason", "first_ms", "body", "content_type", "attributes", "is_cut")
+_EXPIRY_PLAN = (
+    "source",
+    "identity",
+    "correlated_event",
+    "external_event",
+    "start",
+    "reason",
+    "first_ms",
+    "body",
+    "content_type",
+    "attributes",
+    "is_cut",
+)
 
 TABLES: tuple[Table, ...] = (
     body_table(kinds.TENANT, Tenant, "tenant", "id"),

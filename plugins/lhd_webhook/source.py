@@ -30,7 +30,9 @@ __all__ = ["Webhook", "WebhookConfig"]
 STATUS = {"accepted": 202, "filtered": 202, "duplicate": 200, "conflict": 409, "dead": 422}
 """What the sender gets for each verdict."""
 
-_CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_CREDENTIAL_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-gitlab-token"})
+_CREDENTIAL_PARAMETERS = frozenset({"access_token"})
+"""Shown to no route and never kept, whatever the scheme."""
 _SEND_TIMEOUT_S = 60.0
 
 
@@ -60,7 +62,7 @@ class Webhook(Source[WebhookConfig]):
     def decode(self, raw: bytes, headers: Mapping[str, str], query: Mapping[str, str]) -> list[Event]:
         """See Source; ``raw`` has been verified and inflated. Raises Refused, which is a ValueError."""
         shown = {name: value for name, value in headers.items() if name not in self._credential_headers()}
-        asked = {name: value for name, value in query.items() if name not in self.verifier.credential_parameters}
+        asked = {name: value for name, value in query.items() if name not in _CREDENTIAL_PARAMETERS}
         found = cloudevents.parse(shown, raw) if self.config.cloudevents else None
         if found is not None:
             return [

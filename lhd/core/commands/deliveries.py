@@ -160,12 +160,19 @@ def drop_dead_letter(tx: Transaction, tenant: str, request: DropDeadLetter) -> b
 
 
 def start_expired(tx: Transaction, tenant: str, request: StartExpired) -> None:
-    """Start the WfRun of a delivery whose event has expired; where that is refused the delivery is a dead letter."""
+    """Start the WfRun of a delivery whose event has expired, and give it the event once more.
+
+    Where that is refused the delivery is a dead letter.
+    """
     plan = request.plan
     assert plan.start is not None
     try:
         with tx.savepoint() as nested:
             _start(nested, tenant, plan.start, plan.letter.delivery_id)
+            if isinstance(plan.event, PutCorrelatedEventRequest):
+                correlate_delivery(nested, tenant, plan.event, plan.letter.delivery_id, None)
+            else:
+                put_external_event(nested, tenant, plan.event, plan.letter.delivery_id)
     except Rejection as rejection:
         expiry.bury(tx, tenant, plan, f"{expiry.REASON}, and no run could be started: {rejection.text}")
 
@@ -235,7 +242,7 @@ def _store(tx: Transaction, tenant: str, delivery: Delivery, row: LedgerRow) -> 
     if delivery.on_expired != Untaken.STORE:
         start = delivery.start if delivery.on_expired == Untaken.START else None
         letter = _dead_letter(tx, row.delivery_id, delivery, expiry.REASON)
-        plan = ExpiryPlan(row.source, row.identity, start, letter)
+        plan = ExpiryPlan(row.source, row.identity, mapped, start, letter)
         tx.put(kinds.EXPIRY_PLAN, (tenant, row.delivery_id), plan)
     if isinstance(mapped, PutCorrelatedEventRequest):
         correlate_delivery(tx, tenant, mapped, row.delivery_id, delivery.on_same_key)

@@ -8,7 +8,7 @@ CREATE INDEX dead_letter_by_delivery ON dead_letter (tenant, delivery_id);
 
 CREATE TABLE expiry_plan (
     tenant TEXT NOT NULL, delivery_id TEXT NOT NULL, source TEXT NOT NULL, identity TEXT NOT NULL,
-    start BLOB, reason TEXT NOT NULL, first_ms INTEGER NOT NULL, body BLOB NOT NULL, content_type TEXT NOT NULL,
+    correlated_event BLOB, external_event BLOB, start BLOB, reason TEXT NOT NULL, first_ms INTEGER NOT NULL, body BLOB NOT NULL, content_type TEXT NOT NULL,
     attributes TEXT NOT NULL, is_cut INTEGER NOT NULL,
     PRIMARY KEY (tenant, delivery_id)
 ) STRICT, WITHOUT ROWID;

@@ -88,7 +88,6 @@ class BearerScheme(CredentialScheme):
         """See Scheme."""
         verifier = super().verifier()
         verifier.credential_headers = frozenset({self.header.lower()})
-        verifier.credential_parameters = frozenset({"access_token"})
         verifier.proof_headers = () if self.query else (self.header.lower(),)
         return verifier
 

@@ -75,8 +75,6 @@ class Verifier(ABC):
     """A request without any of these headers cannot be genuine, so its body need not be read."""
     credential_headers: frozenset[str] = frozenset()
     """Headers that hold a credential and are shown to nobody."""
-    credential_parameters: frozenset[str] = frozenset()
-    """Parameters of the query that hold one."""
     media_type: str | None = None
     """What every body is, where the sender calls it something else."""
     extra_methods: tuple[str, ...] = ()
@@ -141,7 +139,6 @@ class SecretScheme(Scheme):
     secrets: tuple[SigningSecret, ...] = Field(min_length=1, strict=False, description="Any of them may have signed.")
 
     proof_headers: ClassVar[tuple[str, ...]] = ()
-    credential_headers: ClassVar[frozenset[str]] = frozenset()
 
     def verifier(self) -> "SecretVerifier":
         """See Scheme."""
@@ -227,7 +224,6 @@ class SecretVerifier(Verifier):
         self.scheme = scheme
         self.keys = keys
         self.proof_headers = scheme.proof_headers
-        self.credential_headers = scheme.credential_headers
 
     async def verify(self, received: Received, now_s: float) -> str | None:
         """See Verifier."""

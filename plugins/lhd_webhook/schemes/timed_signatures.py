@@ -201,8 +201,6 @@ class GitlabScheme(SymmetricMessageScheme):
     scheme: Literal["gitlab"]
     signed: bool = Field(False, description="The secrets are signing tokens (whsec_...); plain ones count no longer.")
 
-    credential_headers: ClassVar[frozenset[str]] = frozenset({"x-gitlab-token"})
-
     def verifier(self) -> SecretVerifier:
         """See Scheme."""
         verifier = super().verifier()
