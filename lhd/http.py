@@ -144,7 +144,8 @@ class _Server(web.Server):
         limits = self._limits
         if len(self._peer_of) > limits.connections_max or self._peers[peer[0]] > limits.connections_per_peer_max:
             self.refused("connections", 0)
-            transport.abort()
+            # Its task has to begin before it can end.
+            self._loop.call_later(0, transport.abort)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
@@ -171,9 +172,10 @@ class _Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        if status != 400:
+        if status != 400 and not isinstance(exc, ConnectionError):
             return super().handle_error(request, status, exc, message)
-        self._server.refused("malformed HTTP", 400)
+        # A sender that has gone gets no answer.
+        self._server.refused("malformed HTTP" if status == 400 else "gone", 400)
         response = web.json_response({"reason": "malformed HTTP"}, status=400)
         response.force_close()
         return response

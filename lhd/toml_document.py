@@ -89,7 +89,7 @@ def _explain(model: type[BaseModel], place: Location, mistake: Any) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """What to write instead of a name that is not known: the nearest one, or the whole choice."""
-    names = sorted(known)
+    names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
 

@@ -115,7 +115,7 @@ class _AdminApi:
         except ConfigErrors as error:
             raise Rejection(Code.INVALID_ARGUMENT, str(error)) from None
         if "last" in asked:
-            events = intake.kept.last(asked["last"])
+            events = intake.last(asked["last"])
         else:
             try:
                 events = intake.decode(base64.b64decode(asked["raw"]), asked["headers"], asked["query"])

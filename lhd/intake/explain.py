@@ -6,7 +6,7 @@ from typing import Any
 
 from littlehorse.model import ExternalEvent, LHStatus, NodeRun, WfRun
 
-from lhd.core.kinds import Outcome, TimerAction
+from lhd.core.kinds import Outcome, TimerAction, Verdict
 from lhd.intake.nearest_waits import nearest_waits
 from lhd.store import Reader
 
@@ -34,7 +34,11 @@ async def explain(reader: Reader, tenant: str, name: str) -> dict[str, Any]:
     The lists are empty where nothing is known. No payload is in them.
     """
     deliveries = await _deliveries(reader, tenant, name)
-    lost = [row for row in deliveries if row["outcome"] in (Outcome.WAITING, Outcome.EXPIRED)]
+    lost = [
+        row
+        for row in deliveries
+        if row["event_def"] and (row["outcome"] in (Outcome.WAITING, Outcome.EXPIRED) or row["verdict"] == Verdict.DEAD)
+    ]
     keys = {row["correlation_key"] for row in deliveries if row["correlation_key"] is not None} | {name}
     return {
         "deliveries": deliveries,

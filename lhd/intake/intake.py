@@ -15,7 +15,7 @@ from lhd.errors import Code, Rejection
 from lhd.intake.acknowledgement import Acknowledgements
 from lhd.intake.kept import KeptSignals
 from lhd.intake.rehearsal import described, event_again
-from lhd.intake.routes import Routes
+from lhd.intake.routes import Routes, attributes
 from lhd.metrics import DELIVERIES, REFUSED
 from lhd.plugin import KEEP, Acknowledgement, Event, Overloaded, Receipt, Source, Transient
 from lhd.store import Reader
@@ -95,6 +95,10 @@ class Intake:
             Command(self.tenant, Deliver(self._name, (delivery,), None, is_retry=True))
         )
         return cast("Decision", decision)
+
+    def last(self, count: int) -> list[Event]:
+        """The latest signals, oldest first."""
+        return [event_again(self._source, event.raw or b"", attributes(event)) for event in self.kept.last(count)]
 
     async def rehearse(self, events: Sequence[Event], routes: Routes) -> list[dict[str, Any]]:
         """What would become of these events with these routes; changes nothing."""

@@ -2,12 +2,13 @@
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lhd.plugin import Event
 
 
 class KeptSignals:
-    """At most so many signals, and so many bytes, of a source."""
+    """At most so many signals, and so many bytes, of a source; not decoded, since that can be many times as large."""
 
     def __init__(self, signals_max: int, bytes_max: int) -> None:
         self._signals_max = signals_max
@@ -23,13 +24,13 @@ class KeptSignals:
             size = _size(event)
             if size > self._bytes_max:
                 continue
-            self._signals.append((size, event))
+            self._signals.append((size, replace(event, body=None)))
             self._bytes += size
             while len(self._signals) > self._signals_max or self._bytes > self._bytes_max:
                 self._bytes -= self._signals.popleft()[0]
 
     def last(self, count: int) -> list[Event]:
-        """The latest, oldest first."""
+        """The latest, oldest first, without their bodies, which their bytes can be decoded to again."""
         return [event for _, event in self._signals][-count:] if count > 0 else []
 
 

@@ -94,9 +94,9 @@ def _ledger(_: Key, row: LedgerRow) -> Sequence[Any]:
         row.correlation_key,
         row.run,
         row.guid,
+        row.sender_id,
         row.outcome,
         None,
-        row.sender_id,
     )
 
 
@@ -163,9 +163,9 @@ _LEDGER = (
     "correlation_key",
     "run",
     "guid",
+    "sender_id",
     "outcome",
     "outcome_ms",
-    "sender_id",
 )
 _EXPIRY_PLAN = (
     "source",

@@ -1,7 +1,8 @@
 """The body of a request: read within its limits, inflated within them, decoded as its media type says."""
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,16 +22,47 @@ _WINDOW_BYTES_MAX = 8_388_608
 _ZSTD_PIECE_BYTES = 64
 
 
-async def read(request: web.BaseRequest, bytes_max: int, timeout_s: float, bytes_per_s_min: int) -> bytes:
+class InFlight:
+    """How many bytes of bodies a source holds at once, from their first byte to the answer."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+
+    @contextmanager
+    def room(self) -> Iterator[Callable[[int], None]]:
+        """Gives a function that takes room for so many bytes more, until the end; it raises Refused without room."""
+        taken = 0
+
+        def take(count: int) -> None:
+            nonlocal taken
+            if self._bytes + count > self._bytes_max:
+                raise Refused(503, "overload", "overloaded; nothing was stored", 1)
+            self._bytes += count
+            taken += count
+
+        try:
+            yield take
+        finally:
+            self._bytes -= taken
+
+
+async def read(
+    request: web.BaseRequest, bytes_max: int, timeout_s: float, bytes_per_s_min: int, take: Callable[[int], None]
+) -> bytes:
     """The bytes as they came: they are what was signed. Raises Refused for what is too large, too slow or broken.
 
-    Within ``timeout_s``, and after the first seconds never slower on the whole than ``bytes_per_s_min``.
+    Within ``timeout_s``, and after the first seconds never slower on the whole than ``bytes_per_s_min``; ``take`` is
+    told of each piece.
     """
     too_large = Refused(413, "too large", f"a body has at most {bytes_max} bytes")
     if (request.content_length or 0) > bytes_max:
         raise too_large
     body = bytearray()
     began = anyio.current_time()
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.writer is not None:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
     try:
         with anyio.fail_at(began + timeout_s) as scope:
             while True:
@@ -42,9 +74,10 @@ async def read(request: web.BaseRequest, bytes_max: int, timeout_s: float, bytes
                 body += chunk
                 if len(body) > bytes_max:
                     raise too_large
+                take(len(chunk))
     except TimeoutError:
         raise Refused(408, "too slow", "the body took too long") from None
-    except web.RequestPayloadError:
+    except (web.RequestPayloadError, ConnectionError):
         raise Refused(400, "payload", "the body could not be read") from None
 
 
@@ -155,21 +188,16 @@ def _multipart(content_type: str, body: bytes) -> dict[str, Any]:
         name = _text(file.file_name or b"")
         parts.append((file.field_name, {"filename": name, "content_type": file.content_type, "content": content}))
 
-    parser = FormParser(
-        "multipart/form-data",
-        on_field,
-        on_file,
-        lambda: ended.append(True),
-        boundary,
-        config={"MAX_MEMORY_FILE_SIZE": len(body) + 1, "UPLOAD_ERROR_ON_BAD_CTE": True},
-    )
+    config = {"MAX_MEMORY_FILE_SIZE": len(body) + 1, "UPLOAD_ERROR_ON_BAD_CTE": True}
     try:
-        parser.write(body)
-        parser.finalize()
+        parser = FormParser(
+            "multipart/form-data", on_field, on_file, lambda: ended.append(True), boundary, config=config
+        )
+        with closing(parser):
+            parser.write(body)
+            parser.finalize()
     except FormParserError:
         raise broken from None
-    finally:
-        parser.close()
     if not ended or len(parts) > _FORM_FIELDS_MAX:
         raise broken
     fields: dict[str, list[Any]] = {}

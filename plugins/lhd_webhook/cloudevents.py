@@ -34,6 +34,13 @@ class CloudEvent:
         """What tells an event from every other: source and id together."""
         return self.body["source"], self.body["id"]
 
+    @property
+    def canonical(self) -> bytes:
+        """The same bytes in every mode."""
+        return orjson.dumps(
+            self.body, option=orjson.OPT_SORT_KEYS, default=lambda data: base64.b64encode(data).decode()
+        )
+
 
 def parse(headers: Mapping[str, str], raw: bytes) -> list[CloudEvent] | None:
     """The events of a request; None where it holds none. Raises Refused for one that is malformed, for all of them."""
@@ -51,10 +58,15 @@ def parse(headers: Mapping[str, str], raw: bytes) -> list[CloudEvent] | None:
     return None
 
 
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
 def _binary(headers: Mapping[str, str], content_type: str, raw: bytes) -> dict[str, Any]:
-    event: dict[str, Any] = {
-        name.removeprefix("ce-"): unquote(value.strip('"')) for name, value in headers.items() if name.startswith("ce-")
-    }
+    attributes = {name.removeprefix("ce-"): value for name, value in headers.items() if name.startswith("ce-")}
+    if not all(value.isascii() for value in attributes.values()):
+        raise Refused(400, "cloudevents", "attributes in headers are percent-encoded UTF-8")
+    event: dict[str, Any] = {name: unquote(value.strip('"')) for name, value in attributes.items()}
     if content_type:
         event["datacontenttype"] = content_type
     if raw:

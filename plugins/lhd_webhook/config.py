@@ -30,6 +30,9 @@ class WebhookConfig(SourceConfig):
     body_bytes_max: int = Field(1_048_576, ge=1, description="Larger bodies are answered 413.")
     body_timeout_s: float = Field(10, gt=0, description="A body that takes longer is answered 408.")
     body_bytes_per_s_min: int = Field(500, ge=1, description="One that is slower, too, from the third second on.")
+    bodies_bytes_max: int = Field(
+        33_554_432, ge=1, description="Bytes of all bodies that are read or looked at, beyond which the answer is 503."
+    )
     decompress: tuple[Literal["gzip", "zstd"], ...] = Field(
         (), strict=False, description="Content encodings that are taken."
     )

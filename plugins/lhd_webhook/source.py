@@ -1,7 +1,7 @@
 """The webhook source: verifies a request over its raw bytes, commits what it says, and only then answers."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +46,7 @@ class Webhook(Source[WebhookConfig]):
     def __init__(self, config: WebhookConfig) -> None:
         super().__init__(config)
         self.networks = [parse_network(text) for text in config.allow]
+        self.in_flight = body.InFlight(config.bodies_bytes_max)
         self.rate = None if config.rate is None else RateLimit(config.rate)
         self.peer_rate = None if config.peer_rate is None else RateLimit(config.peer_rate)
 
@@ -72,6 +73,7 @@ class Webhook(Source[WebhookConfig]):
                     headers={**shown, "content-type": one.content_type},
                     query=asked,
                     raw=one.raw,
+                    fingerprint=one.canonical,
                 )
                 for one in found
             ]
@@ -131,7 +133,7 @@ class _Door:
             return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        self._admit(request)
+        client = self._admit(request)
         if request.method == "OPTIONS":
             return _cloudevents_handshake(request, self._config.rate)
         received = Received(
@@ -143,14 +145,16 @@ class _Door:
             answer = await self._source.verifier.greet(request.method, received, self._now_s())
             if answer is not None:
                 return self._handshake(answer)
-            return await self._receive(request, received)
+            with self._source.in_flight.room() as take:
+                return await self._receive(request, received, client, take)
         except (Overloaded, Transient) as error:
             raise Refused(503, "overload", "overloaded; nothing was stored", error.after_s) from error
 
     def _now_s(self) -> float:
         return self._context.clock_ms() / 1000
 
-    def _admit(self, request: web.BaseRequest) -> None:
+    def _admit(self, request: web.BaseRequest) -> str:
+        """The client's address; empty where it cannot be known. Raises Refused."""
         forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
         client = client_address(request.remote, forwarded, self._config.trusted_proxies)
         networks = self._source.networks
@@ -161,6 +165,7 @@ class _Door:
             wait_s = None if limit is None else limit.wait_s(peer, now_s)
             if wait_s is not None:
                 raise Refused(429, "rate", "too many requests", wait_s)
+        return "" if client is None else str(client)
 
     def _handshake(self, answer: Answer) -> web.Response:
         if answer.status != 200:
@@ -168,7 +173,9 @@ class _Door:
         headers = {"X-Content-Type-Options": "nosniff"}
         return web.Response(body=answer.body, content_type=answer.content_type, headers=headers)
 
-    async def _receive(self, request: web.BaseRequest, received: Received) -> web.Response:
+    async def _receive(
+        self, request: web.BaseRequest, received: Received, client: str, take: Callable[[int], None]
+    ) -> web.Response:
         if self._context.overloaded:
             raise Overloaded(self._context.drain_s)
         verifier = self._source.verifier
@@ -179,16 +186,15 @@ class _Door:
             raise Refused(401, "signature", "unauthorized")
         if not verifier.reads_body:
             await self._verify(received)
-        raw = await body.read(
-            request, self._config.body_bytes_max, self._config.body_timeout_s, self._config.body_bytes_per_s_min
-        )
+        config = self._config
+        raw = await body.read(request, config.body_bytes_max, config.body_timeout_s, config.body_bytes_per_s_min, take)
         if verifier.reads_body:
             await self._verify(replace(received, body=raw))
         headers = dict(received.headers)
         if encoding != "identity":
             raw = body.inflate(raw, encoding, self._config.body_bytes_max)
             del headers["content-encoding"]
-        meta = {"remote": request.remote or ""}
+        meta = {"remote": client}
         query = {name: request.query[name] for name in request.query}
         events = [replace(event, meta=meta) for event in self._source.decode(raw, headers, query)]
         if len(events) == 1 and (answer := await verifier.confirm(events[0].body)) is not None:

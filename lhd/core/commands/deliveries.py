@@ -19,7 +19,7 @@ from lhd.core.commands.events import correlate_delivery, put_external_event
 from lhd.core.commands.metadata import put_external_event_def
 from lhd.core.commands.wf_runs import run_wf
 from lhd.core.expiry import StartExpired
-from lhd.core.ids import printed, run_key
+from lhd.core.ids import is_lh_name, printed, run_key
 from lhd.core.kinds import (
     TERMINAL,
     DeadLetter,
@@ -32,7 +32,7 @@ from lhd.core.kinds import (
     Verdict,
 )
 from lhd.core.records import Transaction
-from lhd.errors import Code, Rejection
+from lhd.errors import Code, Rejection, invalid_argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Unmapped:
     reason: str
 
 
+_ATTRIBUTES_CHARACTERS_MAX = 65_536
 Mapped = PutExternalEventRequest | PutCorrelatedEventRequest | RunWfRequest
 
 
@@ -286,6 +287,9 @@ def _start(tx: Transaction, tenant: str, request: RunWfRequest, delivery_id: str
     named.CopyFrom(request)
     if not named.HasField("id"):
         named.id = delivery_id
+    elif not is_lh_name(named.id):
+        # RunWf would tell the id, which is the signal's.
+        raise invalid_argument("start.id is not the id of a WfRun: use letters, digits and inner hyphens")
     if tx.get(kinds.WF_RUN, run_key(tenant, WfRunId(id=named.id))) is None:
         run_wf(tx, tenant, named)
     return named.id
@@ -320,8 +324,8 @@ def _dead_letter(tx: Transaction, delivery_id: str, delivery: Delivery, reason: 
         1,
         delivery.body[:limit],
         delivery.content_type,
-        attributes if len(attributes) <= limit else "{}",
-        is_cut=len(delivery.body) > limit or len(attributes) > limit,
+        attributes if len(attributes) <= _ATTRIBUTES_CHARACTERS_MAX else "{}",
+        is_cut=len(delivery.body) > limit or len(attributes) > _ATTRIBUTES_CHARACTERS_MAX,
     )
 
 
