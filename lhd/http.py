@@ -1,5 +1,6 @@
 """The HTTP listeners, shared by address: whoever has something to answer hangs its routes here."""
 
+import asyncio
 import os
 import ssl
 from collections import Counter
@@ -69,7 +70,7 @@ class HttpListener:
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen on a TCP address; returns the port. Raises OSError when it cannot be bound."""
         runner = await self._set_up()
-        await web.TCPSite(runner, host, port, ssl_context=tls).start()
+        await _TcpSite(runner, host, port, tls, self._limits.header_timeout_s).start()
         return int(runner.addresses[0][1])
 
     async def start_unix(self, path: Path) -> None:
@@ -113,6 +114,32 @@ class HttpListener:
             self._log.exception("a request failed because of a bug in lhd", path=request.path)
             headers = {"Retry-After": "5"}
             return web.json_response({"reason": "not stored; try again"}, status=503, headers=headers)
+
+
+class _TcpSite(web.BaseSite):
+    """A TCP address; a TLS handshake may take no longer than a header."""
+
+    __slots__ = ("_address", "_handshake_timeout_s")
+
+    def __init__(
+        self, runner: web.ServerRunner, host: str, port: int, tls: ssl.SSLContext | None, handshake_timeout_s: float
+    ) -> None:
+        super().__init__(runner, ssl_context=tls)
+        self._address = host, port
+        self._handshake_timeout_s = handshake_timeout_s
+
+    @property
+    def name(self) -> str:
+        return f"{self._address[0]}:{self._address[1]}"
+
+    async def start(self) -> None:
+        await super().start()
+        server = self._runner.server
+        assert server is not None
+        timeout_s = None if self._ssl_context is None else self._handshake_timeout_s
+        self._server = await asyncio.get_running_loop().create_server(
+            server, *self._address, ssl=self._ssl_context, ssl_handshake_timeout=timeout_s
+        )
 
 
 class _Server(web.Server):

@@ -88,7 +88,8 @@ class _AdminApi:
 
     async def drop_dead(self, request: web.BaseRequest) -> web.Response:
         source, identity, letter = await self._letter(request)
-        await self._engine.submit(Command(_tenant(request), DropDeadLetter(source, identity)))
+        if not await self._engine.submit(Command(_tenant(request), DropDeadLetter(source, identity))):
+            raise Rejection(Code.NOT_FOUND, f"there is no dead letter '{letter.delivery_id}' any more")
         return json_response({"id": letter.delivery_id})
 
     async def _letter(self, request: web.BaseRequest) -> tuple[str, str, Any]:
@@ -114,13 +115,13 @@ class _AdminApi:
             routes = Routes(asked["source"], tuple(Route.model_validate(route) for route in asked["routes"]))
         except ConfigErrors as error:
             raise Rejection(Code.INVALID_ARGUMENT, str(error)) from None
-        if "last" in asked:
-            events = intake.last(asked["last"])
-        else:
-            try:
+        try:
+            if "last" in asked:
+                events = intake.last(asked["last"])
+            else:
                 events = intake.decode(base64.b64decode(asked["raw"]), asked["headers"], asked["query"])
-            except ValueError as error:
-                raise Rejection(Code.INVALID_ARGUMENT, f"the source would refuse this input: {error}") from None
+        except ValueError as error:
+            raise Rejection(Code.INVALID_ARGUMENT, f"the source would refuse this input: {error}") from None
         return json_response({"signals": await intake.rehearse(events, routes)})
 
 

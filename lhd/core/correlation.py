@@ -8,8 +8,7 @@ from typing import Any
 
 from littlehorse.model import CorrelatedEvent, ExternalEvent, ExternalEventDef, ExternalEventId, NodeRun, NodeRunId
 
-from lhd.core import events, kinds
-from lhd.core.expiry import expired
+from lhd.core import events, expiry, kinds
 from lhd.core.fitting import StoredStructDefs
 from lhd.core.ids import milliseconds, node_run_key, parse_wf_run_id, timestamp
 from lhd.core.kinds import Moved, Outcome, QueuedEvent, Timer, TimerAction
@@ -127,9 +126,7 @@ def delete(tx: Transaction, tenant: str, def_name: str, key: str, outcome: Outco
     origin = tx.get(kinds.CORRELATED_EVENT_ORIGIN, (tenant, def_name, key))
     event = tx.get(kinds.CORRELATED_EVENT, (tenant, def_name, key))
     if origin is not None and event is not None and not event.external_events:
-        tx.put(kinds.OUTCOME, (tenant, origin, outcome), Moved(tx.now_ms))
-        if outcome == Outcome.EXPIRED:
-            expired(tx, tenant, origin)
+        expiry.settle(tx, tenant, origin, outcome, Moved(tx.now_ms))
     _remove(tx, tenant, def_name, key)
 
 
@@ -137,7 +134,7 @@ def clear(tx: Transaction, tenant: str, def_name: str, key: str) -> None:
     """Delete the live CorrelatedEvent of a key and those that wait behind it: a newer one takes their place."""
     for queued_key, queued in tx.scan(kinds.QUEUED_EVENT, (tenant, def_name, key)).items():
         tx.delete(kinds.QUEUED_EVENT, queued_key)
-        tx.put(kinds.OUTCOME, (tenant, queued.origin, Outcome.DELETED), Moved(tx.now_ms))
+        expiry.settle(tx, tenant, queued.origin, Outcome.DELETED, Moved(tx.now_ms))
     delete(tx, tenant, def_name, key, Outcome.DELETED)
 
 
@@ -178,8 +175,7 @@ def _promote(tx: Transaction, tenant: str, def_name: str, key: str) -> None:
             store(tx, tenant, live, definition, origin)
             give_to_waiting(tx, tenant, live)
             return
-        tx.put(kinds.OUTCOME, (tenant, origin, Outcome.EXPIRED), Moved(tx.now_ms))
-        expired(tx, tenant, origin)
+        expiry.settle(tx, tenant, origin, Outcome.EXPIRED, Moved(tx.now_ms))
 
 
 def _ttl_timer(tenant: str, def_name: str, key: str, due_ms: int, created_ms: int) -> Timer:

@@ -2,8 +2,7 @@
 
 from littlehorse.model import ExternalEvent, ExternalEventDef, VariableValue
 
-from lhd.core import kinds
-from lhd.core.expiry import expired
+from lhd.core import expiry, kinds
 from lhd.core.fitting import StructDefs, fit
 from lhd.core.ids import external_event_key, milliseconds
 from lhd.core.kinds import Moved, Outcome, Timer, TimerAction
@@ -76,9 +75,7 @@ def settle_origin(tx: Transaction, event_key: tuple[str, str, str, str], outcome
     origin = tx.get(kinds.EXTERNAL_EVENT_ORIGIN, event_key)
     if origin is not None:
         tx.delete(kinds.EXTERNAL_EVENT_ORIGIN, event_key)
-        tx.put(kinds.OUTCOME, (event_key[0], origin, outcome), Moved(tx.now_ms, event_key[1], event_key[3]))
-        if outcome == Outcome.EXPIRED:
-            expired(tx, event_key[0], origin)
+        expiry.settle(tx, event_key[0], origin, outcome, Moved(tx.now_ms, event_key[1], event_key[3]))
 
 
 def expire(tx: Transaction, timer: Timer) -> None:

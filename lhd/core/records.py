@@ -168,6 +168,8 @@ class Memory:
             for key, value in of_kind.items():
                 lane_id = kind.lane_of(key)
                 lane = self._lanes[lane_id] = self._lanes.pop(lane_id, Lane())
+                if lane_id.name in self._passing:
+                    self._passed.append(lane_id)
                 lane.records.setdefault(kind, {})[key] = value
 
     def take_pending(self) -> tuple[dict[LaneId, None], dict[Kind[Any], dict[Key, Any]]]:

@@ -27,6 +27,7 @@ class _Row:
     correlation_key: str | None
     run: str | None
     outcome: str | None
+    received_ms: int
 
 
 class Acknowledgements:
@@ -70,8 +71,11 @@ class Acknowledgements:
         return signs
 
     async def _row(self, delivery_id: str) -> _Row | None:
-        query = "SELECT event_def, correlation_key, run, outcome FROM ledger WHERE tenant = ? AND delivery_id = ?"
-        rows = await self._reader.fetch(query, (self._tenant, delivery_id))
+        rows = await self._reader.fetch(
+            "SELECT event_def, correlation_key, run, outcome, received_ms FROM ledger "
+            "WHERE tenant = ? AND delivery_id = ?",
+            (self._tenant, delivery_id),
+        )
         return _Row(*rows[0]) if rows else None
 
     async def _is_lost(self, delivery_id: str) -> bool:
@@ -80,14 +84,14 @@ class Acknowledgements:
 
     async def _reached(self, delivery_id: str, ack: Ack) -> Acknowledgement:
         row = await self._row(delivery_id)
-        if row is None:
+        if row is None or row.outcome not in (Outcome.WAITING, Outcome.DELIVERED):
             return Acknowledgement()
         if row.outcome != Outcome.DELIVERED:
             run = await self._matched(delivery_id, row)
             return Acknowledgement() if run is None else Acknowledgement("matched", run=run)
         assert row.run is not None
         consumed = Acknowledgement("consumed", run=row.run)
-        return await self._result(consumed, row.run, ack.workflow_event) if ack.level == "result" else consumed
+        return await self._result(consumed, row, ack.workflow_event) if ack.level == "result" else consumed
 
     async def _matched(self, delivery_id: str, row: _Row) -> str | None:
         """The run that has been given the event, or whose id it names and which has not ended."""
@@ -98,14 +102,18 @@ class Acknowledgements:
         rows = await self._reader.fetch(query, (self._tenant, delivery_id))
         return str(rows[0][0]) if rows else None
 
-    async def _result(self, consumed: Acknowledgement, run: str, workflow_event: str | None) -> Acknowledgement:
-        wf_run: WfRun | None = await self._reader.get(kinds.WF_RUN, (self._tenant, run))
+    async def _result(self, consumed: Acknowledgement, row: _Row, workflow_event: str | None) -> Acknowledgement:
+        """Of WorkflowEvents one that was thrown before the delivery came is the answer to another one."""
+        wf_run: WfRun | None = await self._reader.get(kinds.WF_RUN, (self._tenant, row.run))
         if wf_run is None:
             return consumed
         status = LHStatus.Name(wf_run.status)
         if workflow_event is not None:
-            query = "SELECT body FROM workflow_event WHERE tenant = ? AND run = ? AND event_def = ? ORDER BY arrival"
-            rows = await self._reader.fetch(f"{query} LIMIT 1", (self._tenant, run, workflow_event))
+            rows = await self._reader.fetch(
+                "SELECT body FROM workflow_event WHERE tenant = ? AND run = ? AND event_def = ? AND created_ms >= ? "
+                "ORDER BY arrival LIMIT 1",
+                (self._tenant, row.run, workflow_event, row.received_ms),
+            )
             if rows:
                 thrown = WorkflowEvent.FromString(rows[0][0])
                 return replace(consumed, level="result", status=status, result=to_json(thrown.content))

@@ -1,9 +1,8 @@
 """Dead letters as operators see them: listed, shown, found again by the id of their delivery."""
 
 import base64
+import json
 from typing import Any
-
-import orjson
 
 from lhd.core import kinds
 from lhd.core.kinds import DeadLetter
@@ -47,7 +46,7 @@ def shown(source: str, letter: DeadLetter) -> dict[str, Any]:
         "count": letter.count,
         "size": len(letter.body),
         "is_cut": letter.is_cut,
-        "attributes": orjson.loads(letter.attributes),
+        "attributes": json.loads(letter.attributes),
     }
     try:
         story["body"] = letter.body.decode()

@@ -11,6 +11,7 @@ from lhd.intake.nearest_waits import nearest_waits
 from lhd.store import Reader
 
 _ROWS_MAX = 50
+_FOUND_BY = ("delivery_id", "correlation_key", "run", "guid", "sender_id")
 _LEDGER = (
     "delivery_id",
     "source",
@@ -51,12 +52,10 @@ async def explain(reader: Reader, tenant: str, name: str) -> dict[str, Any]:
 
 
 async def _deliveries(reader: Reader, tenant: str, name: str) -> list[dict[str, Any]]:
-    rows = await reader.fetch(
-        f"SELECT {', '.join(_LEDGER)} FROM ledger WHERE tenant = ?1 AND "
-        "(delivery_id = ?2 OR correlation_key = ?2 OR run = ?2 OR guid = ?2 OR sender_id = ?2) "
-        "ORDER BY received_ms DESC LIMIT ?3",
-        (tenant, name, _ROWS_MAX),
-    )
+    # SQLite uses no index for an OR of columns.
+    selects = [f"SELECT {', '.join(_LEDGER)} FROM ledger WHERE tenant = ?1 AND {column} = ?2" for column in _FOUND_BY]
+    query = f"{' UNION '.join(selects)} ORDER BY received_ms DESC LIMIT ?3"
+    rows = await reader.fetch(query, (tenant, name, _ROWS_MAX))
     return [await _delivery(reader, tenant, dict(zip(_LEDGER, row, strict=True))) for row in rows]
 
 
@@ -99,10 +98,11 @@ async def _letters(reader: Reader, tenant: str, delivery_id: str) -> list[dict[s
 
 async def _events(reader: Reader, tenant: str, name: str) -> list[dict[str, Any]]:
     rows = await reader.fetch(
-        "SELECT body FROM external_event WHERE tenant = ?1 AND (run = ?2 OR guid = ?2) ORDER BY arrival LIMIT ?3",
+        "SELECT arrival, body FROM external_event WHERE tenant = ?1 AND run = ?2 UNION "
+        "SELECT arrival, body FROM external_event WHERE tenant = ?1 AND guid = ?2 ORDER BY arrival LIMIT ?3",
         (tenant, name, _ROWS_MAX),
     )
-    return [_event(ExternalEvent.FromString(body)) for (body,) in rows]
+    return [_event(ExternalEvent.FromString(body)) for _, body in rows]
 
 
 def _event(event: ExternalEvent) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The way in: maps a source's events, submits them as one command, and hands out the receipts."""
 
+import json
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -87,7 +88,7 @@ class Intake:
         if letter.is_cut:
             raise Rejection(Code.FAILED_PRECONDITION, "not all of its bytes are kept; its sender has to send it again")
         try:
-            event = event_again(self._source, letter.body, orjson.loads(letter.attributes))
+            event = event_again(self._source, letter.body, json.loads(letter.attributes))
         except ValueError as error:
             raise Rejection(Code.FAILED_PRECONDITION, f"it cannot be read any more: {error}") from None
         delivery = replace(self._routes.map(event, self._meta()), identity=identity)

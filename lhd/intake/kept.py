@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
+from lhd.intake.routes import as_bytes
 from lhd.plugin import Event
 
 
@@ -21,10 +22,11 @@ class KeptSignals:
         if self._signals_max == 0:
             return
         for event in events:
+            event = replace(event, body=None, raw=as_bytes(event.body) if event.raw is None else event.raw)
             size = _size(event)
             if size > self._bytes_max:
                 continue
-            self._signals.append((size, replace(event, body=None)))
+            self._signals.append((size, event))
             self._bytes += size
             while len(self._signals) > self._signals_max or self._bytes > self._bytes_max:
                 self._bytes -= self._signals.popleft()[0]

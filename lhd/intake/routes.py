@@ -56,7 +56,7 @@ class CompiledStart:
         variables = self._route.evaluate("start.variables", self._variables, names)
         if not isinstance(variables, Mapping) or not all(isinstance(name, str) for name in variables):
             raise Dead(f"start.variables must be a map with names, not {type(variables).__name__}")
-        values = {name: as_value(f"start.variables.{name}", value) for name, value in variables.items()}
+        values = {name: as_value("start.variables", value) for name, value in variables.items()}
         request = RunWfRequest(wf_spec_name=self._wf_spec, variables=values)
         if self.id is not None:
             request.id = self._route.text("start.id", self.id, names)
@@ -182,7 +182,7 @@ class Routes:
             "record": event.record,
             "meta": {**event.meta, **meta},
         }
-        raw = event.raw if event.raw is not None else _as_bytes(event.body)
+        raw = event.raw if event.raw is not None else as_bytes(event.body)
         route = next((route for route in self._routes if route.takes(names)), None)
         label = "" if route is None else route.label
         own: str | int | None = None
@@ -250,10 +250,11 @@ def _sender_id(given: str | int | tuple[str | int, ...] | None) -> str | None:
 
 def _unicode(text: str) -> str:
     """The text with what no encoding can write replaced: bytes of a header, say, that were not UTF-8."""
-    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
-def _as_bytes(body: Any) -> bytes:
+def as_bytes(body: Any) -> bytes:
+    """The bytes of a body whose source has kept none."""
     if isinstance(body, bytes):
         return body
     return body.encode() if isinstance(body, str) else orjson.dumps(body, default=str)

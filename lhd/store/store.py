@@ -177,11 +177,6 @@ class Store:
             ("DELETE FROM metric_count WHERE window_ms < ?", (now_ms - _METRICS_KEPT_MS,)),
             ("DELETE FROM ledger WHERE received_ms < ? AND outcome IS NOT 'waiting'", (now_ms - ledger_ms,)),
             (
-                "DELETE FROM expiry_plan AS plan WHERE NOT EXISTS (SELECT 1 FROM ledger WHERE tenant = plan.tenant "
-                "AND delivery_id = plan.delivery_id AND outcome = 'waiting')",
-                (),
-            ),
-            (
                 "DELETE FROM dead_letter WHERE (tenant, source, identity) IN (SELECT tenant, source, identity "
                 "FROM dead_letter ORDER BY last_ms DESC, tenant, source, identity LIMIT -1 OFFSET ?)",
                 (dead_letters,),

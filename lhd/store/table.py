@@ -92,6 +92,11 @@ class OutcomeTable(Table):
             "WHERE tenant = ?1 AND delivery_id = ?2 AND outcome = 'waiting'"
         )
 
+    @property
+    def delete(self) -> str:
+        """A move that is taken back before it was made: there is nothing to do."""
+        return "DELETE FROM ledger WHERE 0 AND tenant = ?1 AND delivery_id = ?2 AND outcome = ?3"
+
 
 def serialise(message: Message) -> bytes:
     """The message, always in the same bytes."""

@@ -20,6 +20,8 @@ _RATE_GRACE_S = 3.0
 _WINDOW_BYTES_MAX = 8_388_608
 """What RFC 8878 recommends every decoder to allow, and no more."""
 _ZSTD_PIECE_BYTES = 64
+_MEMBERS_MAX = 100
+"""Each one costs a copy of the rest."""
 
 
 class InFlight:
@@ -94,20 +96,24 @@ def inflate(body: bytes, encoding: str, bytes_max: int) -> bytes:
 
 def _gunzip(body: bytes, most: int) -> bytes:
     content = bytearray()
-    while body:
+    for _ in range(_MEMBERS_MAX):
+        if not body:
+            return bytes(content)
         member = zlib.decompressobj(wbits=31)
         content += member.decompress(body, most - len(content))
         if len(content) >= most:
-            break
+            return bytes(content)
         if not member.eof:
             raise EOFError
         body = member.unused_data
-    return bytes(content)
+    raise EOFError
 
 
 def _unzstd(body: bytes, most: int) -> bytes:
     content = bytearray()
-    while body:
+    for _ in range(_MEMBERS_MAX):
+        if not body:
+            return bytes(content)
         frame = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES_MAX).decompressobj()
         position = 0
         while not frame.eof:
@@ -119,7 +125,7 @@ def _unzstd(body: bytes, most: int) -> bytes:
             if len(content) >= most:
                 return bytes(content[:most])
         body = frame.unused_data + body[position:]
-    return bytes(content)
+    raise EOFError
 
 
 _INFLATERS: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gunzip, "zstd": _unzstd}
@@ -173,7 +179,10 @@ def _single(fields: Mapping[str, list[Any]]) -> dict[str, Any]:
 def _multipart(content_type: str, body: bytes) -> dict[str, Any]:
     """The parts of a form (RFC 7578): text for a field, and for a file its name, media type and bytes."""
     broken = Refused(400, "form", "the body is not multipart/form-data")
-    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    try:
+        boundary = parse_options_header(content_type)[1].get(b"boundary")
+    except UnicodeError:
+        boundary = None
     if not boundary:
         raise broken
     parts: list[tuple[bytes | None, Any]] = []

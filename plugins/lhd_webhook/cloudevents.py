@@ -37,13 +37,14 @@ class CloudEvent:
     @property
     def canonical(self) -> bytes:
         """The same bytes in every mode."""
-        return orjson.dumps(
-            self.body, option=orjson.OPT_SORT_KEYS, default=lambda data: base64.b64encode(data).decode()
-        )
+        return orjson.dumps(self.body, option=orjson.OPT_SORT_KEYS, default=_base64)
 
 
-def parse(headers: Mapping[str, str], raw: bytes) -> list[CloudEvent] | None:
-    """The events of a request; None where it holds none. Raises Refused for one that is malformed, for all of them."""
+def parse(headers: Mapping[str, str], raw: bytes, *, only_body: bool) -> list[CloudEvent]:
+    """The events of a request. Raises Refused for one that is malformed, for all of them, and for anything else.
+
+    ``only_body`` refuses binary mode, whose attributes are headers that no signature of a body covers.
+    """
     content_type = headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == STRUCTURED:
@@ -53,9 +54,10 @@ def parse(headers: Mapping[str, str], raw: bytes) -> list[CloudEvent] | None:
         if not isinstance(events, list):
             raise Refused(400, "cloudevents", "a batch of CloudEvents is a JSON array")
         return [CloudEvent(_checked(one, number), orjson.dumps(one), STRUCTURED) for number, one in enumerate(events)]
-    if "ce-specversion" in headers:
+    if "ce-specversion" in headers and not only_body:
         return [CloudEvent(_binary(headers, content_type, raw), raw, content_type)]
-    return None
+    modes = "structured, or in a batch" if only_body else "structured, binary, or in a batch"
+    raise Refused(415, "media type", f"send CloudEvents {modes}")
 
 
 def _base64(data: bytes) -> str:

@@ -2,11 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from lhd.plugin import SourceConfig
 from lhd_webhook.limits import Rate, parse_network
 from lhd_webhook.schemes import Verify
+
+_OWN_FORMS = ("docusign", "microsoft-graph", "slack", "sns", "stripe", "twilio")
+"""Schemes whose bodies have a form of their own."""
 
 
 def _network(text: str) -> str:
@@ -38,6 +41,19 @@ class WebhookConfig(SourceConfig):
     )
     multipart: bool = Field(False, description="Take multipart/form-data.")
     cloudevents: bool = Field(False, description="Take CloudEvents 1.0, structured, binary and in batches.")
+
+    @model_validator(mode="after")
+    def _one_envelope(self) -> "WebhookConfig":
+        if self.cloudevents and self.verify.scheme in (
+            "sns",
+            "microsoft-graph",
+            "slack",
+            "stripe",
+            "docusign",
+            "twilio",
+        ):
+            raise ValueError(f'deliveries of the scheme "{self.verify.scheme}" are no CloudEvents')
+        return self
 
     @field_validator("path")
     @classmethod

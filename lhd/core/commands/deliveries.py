@@ -25,6 +25,7 @@ from lhd.core.kinds import (
     DeadLetter,
     ExpiryPlan,
     LedgerRow,
+    Moved,
     OnSameKey,
     Outcome,
     SeenDelivery,
@@ -163,19 +164,24 @@ def drop_dead_letter(tx: Transaction, tenant: str, request: DropDeadLetter) -> b
 def start_expired(tx: Transaction, tenant: str, request: StartExpired) -> None:
     """Start the WfRun of a delivery whose event has expired, and give it the event once more.
 
-    Where that is refused the delivery is a dead letter.
+    Where that is refused the delivery stays a dead letter.
     """
-    plan = request.plan
+    plan, delivery_id = request.plan, request.plan.letter.delivery_id
     assert plan.start is not None
     try:
         with tx.savepoint() as nested:
-            _start(nested, tenant, plan.start, plan.letter.delivery_id)
+            run = _start(nested, tenant, plan.start, delivery_id, has_event=True)
+            expiry.unbury(nested, tenant, plan)
             if isinstance(plan.event, PutCorrelatedEventRequest):
-                correlate_delivery(nested, tenant, plan.event, plan.letter.delivery_id, None)
+                correlate_delivery(nested, tenant, plan.event, delivery_id, OnSameKey.QUEUE)
             else:
-                put_external_event(nested, tenant, plan.event, plan.letter.delivery_id)
+                event = PutExternalEventRequest()
+                event.CopyFrom(plan.event)
+                event.wf_run_id.CopyFrom(WfRunId(id=run))
+                put_external_event(nested, tenant, event, delivery_id)
     except Rejection as rejection:
         expiry.bury(tx, tenant, plan, f"{expiry.REASON}, and no run could be started: {rejection.text}")
+        tx.put(kinds.OUTCOME, (tenant, delivery_id, Outcome.EXPIRED), Moved(tx.now_ms))
 
 
 def _decide(tx: Transaction, key: tuple[str, str, str], delivery: Delivery, request: Deliver) -> Decision:
@@ -206,6 +212,9 @@ def _decide(tx: Transaction, key: tuple[str, str, str], delivery: Delivery, requ
         return _die(tx, key, delivery, row, dead, row.reason)
     if dead is not None:
         tx.delete(kinds.DEAD_LETTER, key)
+        for outcome in Outcome:
+            # The row begins anew; what became of it before, in this very commit perhaps, must not move it.
+            tx.delete(kinds.OUTCOME, (key[0], row.delivery_id, outcome))
     tx.put(kinds.SEEN_DELIVERY, key, SeenDelivery(row.delivery_id, delivery.digest, tx.now_ms))
     tx.put(kinds.LEDGER, (key[0], row.delivery_id), row)
     return Decision(row.verdict, row.delivery_id, row.reason)
@@ -238,7 +247,7 @@ def _store(tx: Transaction, tenant: str, delivery: Delivery, row: LedgerRow) -> 
         text = f"the event has {mapped.ByteSize()} bytes, a stored record at most {tx.settings.record_bytes_max}"
         raise Rejection(Code.RESOURCE_EXHAUSTED, text)
     if isinstance(mapped, RunWfRequest):
-        return replace(row, outcome=Outcome.DELIVERED, run=_start(tx, tenant, mapped, row.delivery_id))
+        return replace(row, outcome=Outcome.DELIVERED, run=_start(tx, tenant, mapped, row.delivery_id, has_event=False))
     _prepare(tx, tenant, mapped, delivery, row.delivery_id)
     if delivery.on_expired != Untaken.STORE:
         start = delivery.start if delivery.on_expired == Untaken.START else None
@@ -278,11 +287,14 @@ def _prepare(
             raise Rejection(Code.FAILED_PRECONDITION, missing)
     if delivery.on_unmatched == Untaken.DEAD or delivery.start is None:
         raise Rejection(Code.FAILED_PRECONDITION, missing)
-    _start(tx, tenant, delivery.start, delivery_id)
+    _start(tx, tenant, delivery.start, delivery_id, has_event=True)
 
 
-def _start(tx: Transaction, tenant: str, request: RunWfRequest, delivery_id: str) -> str:
-    """Start a WfRun unless there is one of its id, which is the delivery's where the request names none."""
+def _start(tx: Transaction, tenant: str, request: RunWfRequest, delivery_id: str, *, has_event: bool) -> str:
+    """Start a WfRun unless there is one of its id, which is the delivery's where the request names none.
+
+    Returns the id. Raises Rejection where the run can take no event any more and is to have one.
+    """
     named = RunWfRequest()
     named.CopyFrom(request)
     if not named.HasField("id"):
@@ -290,8 +302,11 @@ def _start(tx: Transaction, tenant: str, request: RunWfRequest, delivery_id: str
     elif not is_lh_name(named.id):
         # RunWf would tell the id, which is the signal's.
         raise invalid_argument("start.id is not the id of a WfRun: use letters, digits and inner hyphens")
-    if tx.get(kinds.WF_RUN, run_key(tenant, WfRunId(id=named.id))) is None:
+    existing = tx.get(kinds.WF_RUN, run_key(tenant, WfRunId(id=named.id)))
+    if existing is None:
         run_wf(tx, tenant, named)
+    elif has_event and existing.status in TERMINAL:
+        raise Rejection(Code.FAILED_PRECONDITION, "the WfRun of start.id has ended")
     return named.id
 
 
@@ -314,8 +329,9 @@ def _die(
 
 def _dead_letter(tx: Transaction, delivery_id: str, delivery: Delivery, reason: str) -> DeadLetter:
     limit = tx.settings.dead_letter_bytes_max
-    # Text that is no Unicode, of headers say, is escaped.
-    attributes = json.dumps(dict(delivery.attributes), default=str)
+    # Text that is no Unicode, of headers say, is made so.
+    attributes = json.dumps(dict(delivery.attributes), default=str, ensure_ascii=False)
+    attributes = attributes.encode("utf-8", "replace").decode()
     return DeadLetter(
         delivery_id,
         reason,

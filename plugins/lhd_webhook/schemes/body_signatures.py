@@ -9,6 +9,7 @@ from pydantic import Field
 
 from lhd.plugin import ConfigError, Secret
 from lhd_webhook.schemes.scheme import (
+    JSON,
     Answer,
     Claim,
     DeliveryId,
@@ -150,6 +151,10 @@ class DocusignScheme(Base64Scheme):
         event, generated = text_member(body, "event"), text_member(body, "generatedDateTime")
         envelope = text_member(body["data"], "envelopeId") if event and "data" in body else None
         return (event, envelope, generated) if event and envelope and generated else None
+
+    def media_type(self, content_type: str, raw: bytes) -> str:
+        """DocuSign sends JSON or XML, as the connection says."""
+        return JSON if raw.startswith(b"{") else content_type
 
     def fingerprint(self, body: Any) -> Any:
         """DocuSign counts its attempts in the body."""

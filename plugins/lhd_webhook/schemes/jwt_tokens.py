@@ -131,19 +131,23 @@ class JwtVerifier(Verifier):
         if url is None:
             return
         is_fresh = self._fetched_s is not None and now_s - self._fetched_s < _FRESH_S
-        if is_fresh and (key_id is None or key_id in self._keys):
+        is_known = key_id in self._keys or (key_id is None and self._only_key() is not None)
+        if is_known and is_fresh:
             return
         # A stranger who names unknown keys must not make lhd ask again and again.
         if self._tried_s is not None and now_s - self._tried_s < _FETCH_AGAIN_S:
-            return
+            if is_known or self._fetched_s == self._tried_s:
+                return
+            raise Transient(f"{url} could not be asked", _FETCH_AGAIN_S)
         self._tried_s = now_s
         try:
             self.take(await self.fetch(url))
             self._fetched_s = now_s
         except ValueError:
-            raise Transient(f"{url} answered with no JWK Set", _FETCH_AGAIN_S) from None
+            if not is_known:
+                raise Transient(f"{url} answered with no JWK Set", _FETCH_AGAIN_S) from None
         except Transient:
-            if not self._keys:
+            if not is_known:
                 raise
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from lhd.plugin import ConfigError
 from lhd_webhook.schemes.scheme import (
+    JSON,
     Answer,
     Key,
     Outgoing,
@@ -51,8 +52,12 @@ class MicrosoftGraphVerifier(Verifier):
             notifications = _notifications(orjson.loads(received.body))
         except orjson.JSONDecodeError:
             return None
-        matched = [self._match(_client_state(one), now_s) for one in notifications or ()]
-        return matched[-1] if matched and all(matched) else None
+        matched = None
+        for one in notifications or ():
+            matched = self._match(_client_state(one), now_s)
+            if matched is None:
+                return None
+        return matched
 
     def _match(self, shown: bytes, now_s: float) -> str | None:
         matched = None
@@ -73,6 +78,10 @@ class MicrosoftGraphVerifier(Verifier):
         if "transfer-encoding" in received.headers or not 0 < len(token) <= _TOKEN_CHARACTERS_MAX:
             return None
         return Answer(token.encode()) if token.isprintable() else None
+
+    def media_type(self, content_type: str, raw: bytes) -> str:  # noqa: ARG002
+        """See Verifier."""
+        return JSON
 
     def bodies(self, body: Any) -> list[Any]:
         """Each notification, without the secret that it shows."""

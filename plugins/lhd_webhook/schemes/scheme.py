@@ -75,8 +75,6 @@ class Verifier(ABC):
     """A request without any of these headers cannot be genuine, so its body need not be read."""
     credential_headers: frozenset[str] = frozenset()
     """Headers that hold a credential and are shown to nobody."""
-    media_type: str | None = None
-    """What every body is, where the sender calls it something else."""
     extra_methods: tuple[str, ...] = ()
     """The methods beside POST that :meth:`greet` answers."""
 
@@ -102,6 +100,10 @@ class Verifier(ABC):
     async def confirm(self, body: Any) -> Answer | None:  # noqa: ARG002
         """The answer to a verified handshake, which is no event; None for any other request."""
         return None
+
+    def media_type(self, content_type: str, raw: bytes) -> str:  # noqa: ARG002
+        """What the body is; a scheme that knows believes no header, which no signature covers."""
+        return content_type
 
     def bodies(self, body: Any) -> list[Any]:
         """What routes see of a decoded body: several notifications each on their own, and no credential."""
@@ -176,6 +178,10 @@ class SecretScheme(Scheme):
         """See Verifier."""
         return body
 
+    def media_type(self, content_type: str, raw: bytes) -> str:  # noqa: ARG002
+        """See Verifier."""
+        return content_type
+
     @abstractmethod
     def imitate(self, key: Any, body: bytes, content_type: str, now_s: int, message_id: str) -> Outgoing:
         """See Verifier."""
@@ -227,12 +233,12 @@ class SecretVerifier(Verifier):
 
     async def verify(self, received: Received, now_s: float) -> str | None:
         """See Verifier."""
-        claims = self.scheme.claims(received)
+        claims = [claim for claim in self.scheme.claims(received) if self.scheme.is_in_time(claim, now_s)]
         matched = None
         for key in self.keys:
             for claim in claims:
                 genuine = self.scheme.matches(key.value, claim)
-                if genuine and key.secret.is_valid(now_s) and self.scheme.is_in_time(claim, now_s):
+                if genuine and key.secret.is_valid(now_s):
                     matched = key.name
         return matched
 
@@ -244,6 +250,10 @@ class SecretVerifier(Verifier):
         """See Verifier."""
         return self.scheme.fingerprint(body)
 
+    def media_type(self, content_type: str, raw: bytes) -> str:
+        """See Verifier."""
+        return self.scheme.media_type(content_type, raw)
+
     def imitate(self, body: bytes, content_type: str, now_s: int, message_id: str) -> Outgoing:
         """See Verifier; with the newest of the keys that count."""
         valid = [key for key in self.keys if key.secret.is_valid(now_s)]
@@ -252,6 +262,10 @@ class SecretVerifier(Verifier):
         outgoing = self.scheme.imitate(valid[-1].value, body, content_type, now_s, message_id)
         outgoing.headers.setdefault("content-type", content_type)
         return outgoing
+
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 
 
 def as_bytes(text: str) -> bytes:

@@ -7,6 +7,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,9 +22,22 @@ from pydantic import Field, field_validator
 
 from lhd.plugin import Transient
 from lhd_webhook.schemes.fetching import Fetch, fetch
-from lhd_webhook.schemes.scheme import Answer, DeliveryId, Headers, Received, Scheme, Verifier, instant_s, text_member
+from lhd_webhook.schemes.scheme import (
+    JSON,
+    Answer,
+    DeliveryId,
+    Headers,
+    Received,
+    Scheme,
+    Verifier,
+    instant_s,
+    text_member,
+)
 
-_URL = re.compile(r"https://sns\.[a-z0-9-]{3,}\.amazonaws\.com(\.cn)?/[!-~]*")
+_HOST = r"https://sns\.[a-z]{2}(-[a-z]+)+-[0-9]+\.amazonaws\.com(\.cn)?"
+_CERTIFICATE_URL = re.compile(_HOST + r"/SimpleNotificationService-[0-9a-f]+\.pem")
+"""Nothing else there may be asked for: other answers of AWS can hold what a stranger has written."""
+_SUBSCRIBE_URL = re.compile(_HOST + r"/\?[!-~]+")
 _TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_.-]+")
 _NOTIFICATION = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 _CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
@@ -62,8 +76,6 @@ class SnsScheme(Scheme):
 class SnsVerifier(Verifier):
     """Keeps the certificates that messages name; asks nobody but SNS hosts of AWS, over HTTPS."""
 
-    media_type = "application/json"
-
     def __init__(self, scheme: SnsScheme) -> None:
         self.fetch: Fetch = fetch
         self._scheme = scheme
@@ -80,10 +92,12 @@ class SnsVerifier(Verifier):
         if sent_s is None or abs(now_s - sent_s) > self._scheme.tolerance_s:
             return None
         url, signature = message.get("SigningCertURL", ""), _signature(message)
-        if signature is None or not _is_at_sns(url) or not urlsplit(url).path.endswith(".pem"):
+        if signature is None or not _CERTIFICATE_URL.fullmatch(url):
             return None
-        async with self._fetching:
-            certificate = await self._certificate(url, now_s)
+        certificate = self._certificates.get(url)
+        if certificate is None:
+            async with self._fetching:
+                certificate = await self._certificate(url, now_s)
         if certificate is None or not _is_signed(message, signature, certificate, now_s):
             return None
         return message["TopicArn"]
@@ -109,22 +123,25 @@ class SnsVerifier(Verifier):
         """``MessageId``, which the signature covers."""
         return text_member(body, "MessageId")
 
+    def media_type(self, content_type: str, raw: bytes) -> str:  # noqa: ARG002
+        """SNS calls its messages text."""
+        return JSON
+
     def bodies(self, body: Any) -> list[Any]:
-        """A message that is a JSON object or array in text is one for routes, too."""
+        """What is signed of a message, no more; one that is a JSON object or array in text is one for routes, too."""
+        signed = {name: body[name] for name in _SIGNED.get(text_member(body, "Type") or "", ()) if name in body}
         message = text_member(body, "Message")
-        if message is None or message[0] not in "{[":
-            return [body]
-        try:
-            return [{**body, "Message": orjson.loads(message)}]
-        except orjson.JSONDecodeError:
-            return [body]
+        if message is not None and message[0] in "{[":
+            with suppress(orjson.JSONDecodeError):
+                signed["Message"] = orjson.loads(message)
+        return [signed]
 
     async def confirm(self, body: Any) -> Answer | None:
         """Visit the ``SubscribeURL`` of a verified confirmation. Raises Transient where SNS cannot be asked."""
         if text_member(body, "Type") != "SubscriptionConfirmation":
             return None
         url = body["SubscribeURL"]
-        if not _is_at_sns(url) or parse_qs(urlsplit(url).query).get("Action") != ["ConfirmSubscription"]:
+        if not _SUBSCRIBE_URL.fullmatch(url) or parse_qs(urlsplit(url).query).get("Action") != ["ConfirmSubscription"]:
             return Answer(status=401)
         await self.fetch(url)
         return Answer()
@@ -165,8 +182,3 @@ def _is_signed(message: Mapping[str, str], signature: bytes, certificate: x509.C
     except InvalidSignature:
         return False
     return True
-
-
-def _is_at_sns(url: str) -> bool:
-    """Whether the URL is one of SNS itself; nothing else is ever asked for."""
-    return _URL.fullmatch(url) is not None

@@ -45,6 +45,8 @@ class HmacScheme(TimedScheme):
     @model_validator(mode="after")
     def _placeholders(self) -> "HmacScheme":
         names = set(_PLACEHOLDER.findall(self.signed))
+        if self.timestamp_header is not None and "timestamp" not in names:
+            raise ValueError("timestamp_header needs {timestamp} in signed, or the time is not verified")
         if "}{" in self.signed:
             raise ValueError("signed needs text between two placeholders, or what is signed could be shifted")
         if "raw" not in names:
@@ -74,16 +76,18 @@ class HmacScheme(TimedScheme):
             return []
         if "{id}" in self.signed and (not message_id or any(text in message_id for text in self._separators())):
             return []
+        if "{url}" in self.signed and any(text in received.query for text in self._separators()):
+            return []
         signed = self._signed(received.body, message_id, sent, received.query)
         return [Claim(signed, [self._normal(header[len(self.prefix) :])], sent_s)]
 
     def _separators(self) -> list[str]:
-        """The text between placeholders; an id that holds it could shift what is signed."""
+        """The text between placeholders; an id or a query that holds it could shift what is signed."""
         return [text for text in _PLACEHOLDER.split(self.signed)[::2] if text]
 
     def _signed(self, raw: bytes, message_id: str, sent: str, query: str) -> bytes:
         url = f"{self.public_url}?{query}" if query else self.public_url or ""
-        values = {"raw": raw, "id": as_bytes(message_id), "timestamp": sent.encode(), "url": as_bytes(url)}
+        values = {"raw": raw, "id": as_bytes(message_id), "timestamp": as_bytes(sent), "url": as_bytes(url)}
         # Every second part is the name of a placeholder.
         parts = _PLACEHOLDER.split(self.signed)
         return b"".join(values[part] if number % 2 else part.encode() for number, part in enumerate(parts))

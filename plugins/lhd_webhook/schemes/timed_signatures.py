@@ -12,6 +12,8 @@ from pydantic import Field
 
 from lhd.plugin import ConfigError
 from lhd_webhook.schemes.scheme import (
+    FORM,
+    JSON,
     Answer,
     Claim,
     DeliveryId,
@@ -33,6 +35,8 @@ from lhd_webhook.schemes.scheme import (
 
 _SECRET_BYTES = range(24, 65)
 _PUBLIC_KEY_BYTES = 32
+_SIGNATURES_MAX = 16
+"""Each of v1a costs a look at the whole body, whoever sends it."""
 
 
 class StripeScheme(TimedScheme):
@@ -62,6 +66,10 @@ class StripeScheme(TimedScheme):
     def delivery_id(self, headers: Headers, body: Any) -> DeliveryId:  # noqa: ARG002
         """The id of the event in the body (``evt_...``)."""
         return text_member(body, "id")
+
+    def media_type(self, content_type: str, raw: bytes) -> str:  # noqa: ARG002
+        """See Verifier."""
+        return JSON
 
     def fingerprint(self, body: Any) -> Any:
         """How many endpoints have not answered yet changes from attempt to attempt."""
@@ -104,6 +112,10 @@ class SlackScheme(TimedScheme):
         """The ``event_id`` in the body of an Events API request."""
         return text_member(body, "event_id")
 
+    def media_type(self, content_type: str, raw: bytes) -> str:  # noqa: ARG002
+        """Slack sends JSON objects and forms."""
+        return JSON if raw.startswith(b"{") else FORM
+
     def imitate(self, key: bytes, body: bytes, content_type: str, now_s: int, message_id: str) -> Outgoing:  # noqa: ARG002
         """See SecretScheme."""
         signature = self.sign(key, f"v0:{now_s}:".encode() + body).decode()
@@ -124,15 +136,13 @@ class SlackVerifier(SecretVerifier):
 class SymmetricMessageScheme(TimedScheme):
     """Base of Standard Webhooks and GitLab: an HMAC-SHA256 of ``id.timestamp.body`` in base64, after ``v1,``."""
 
-    def _claims(self, received: Received) -> list[Claim]:
+    def _claims(self, body: bytes, message_id: str, sent: str, listed: str) -> list[Claim]:
         """One for each version of signature; several signatures are separated by spaces."""
-        message_id = either(received.headers, "id")
-        sent, listed = (either(received.headers, name) for name in ("timestamp", "signature"))
         sent_s = unix_seconds(sent)
-        if not message_id or "." in message_id or sent_s is None:
-            return []
-        signed = as_bytes(f"{message_id}.{sent}.") + received.body
         signatures = [one.partition(",") for one in listed.split(" ")]
+        if not message_id or "." in message_id or sent_s is None or len(signatures) > _SIGNATURES_MAX:
+            return []
+        signed = as_bytes(f"{message_id}.{sent}.") + body
         return [
             Claim(signed, [as_bytes(value) for named, _, value in signatures if named == version], sent_s, version)
             for version in ("v1", "v1a")
@@ -173,7 +183,8 @@ class StandardWebhooksScheme(SymmetricMessageScheme):
 
     def claims(self, received: Received) -> Sequence[Claim]:
         """See SecretScheme."""
-        return self._claims(received)
+        named = (either(received.headers, name) for name in ("id", "timestamp", "signature"))
+        return self._claims(received.body, *named)
 
     def matches(self, key: bytes | Ed25519PublicKey, claim: Claim) -> bool:
         """Each kind of key matches the signatures of its version."""
@@ -215,7 +226,8 @@ class GitlabScheme(SymmetricMessageScheme):
     def claims(self, received: Received) -> Sequence[Claim]:
         """The stronger kind is demanded once it is configured."""
         if self.signed:
-            return self._claims(received)
+            named = (received.headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
+            return self._claims(received.body, *named)
         return [Claim(b"", [as_bytes(received.headers.get("x-gitlab-token", ""))])]
 
     def matches(self, key: bytes, claim: Claim) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 from pydantic import AfterValidator, Field
 
 from lhd_webhook.schemes.scheme import (
+    FORM,
     Claim,
     DeliveryId,
     Headers,
@@ -23,7 +24,6 @@ from lhd_webhook.schemes.scheme import (
     base64_hmac,
 )
 
-_FORM = "application/x-www-form-urlencoded"
 _FIELDS_MAX = 1_000
 
 
@@ -51,6 +51,14 @@ class TwilioScheme(SecretScheme):
     def delivery_id(self, headers: Headers, body: Any) -> DeliveryId:  # noqa: ARG002
         """The token that Twilio repeats with each attempt, and does not sign."""
         return headers.get("i-twilio-idempotency-token") or None
+
+    def fingerprint(self, body: Any) -> Any:
+        """Of a form what is signed: neither the order of its fields nor their encoding."""
+        if not isinstance(body, dict) or not all(isinstance(value, str | list) for value in body.values()):
+            return body
+        return {
+            name: sorted({value} if isinstance(value, str) else set(map(str, value))) for name, value in body.items()
+        }
 
     def imitate(self, key: bytes, body: bytes, content_type: str, now_s: int, message_id: str) -> Outgoing:  # noqa: ARG002
         """See SecretScheme."""
@@ -91,7 +99,7 @@ def _form_content(body: bytes) -> bytes | None:
 
 
 def _is_form(content_type: str) -> bool:
-    return content_type.partition(";")[0].strip().lower() == _FORM
+    return content_type.partition(";")[0].strip().lower() == FORM
 
 
 def _with_and_without_port(url: str) -> list[str]:
