@@ -392,7 +392,7 @@ class Engine:
         self._arm(cleared, writes)
         self.directory.follow(writes)
         self._letters += sum(letter is not None for letter in writes.get(kinds.DEAD_LETTER, {}).values())
-        if self._letters > max(1, self._limits.dead_letters_max // 10):
+        if self._letters >= max(1, self._limits.dead_letters_max // 10):
             # Else they could become many times as many before the next time.
             self._forget_at_ms, self._letters = 0, 0
         self.committed.wake((kind, key[:length]) for kind, length in _WATCHED.items() for key in writes.get(kind, ()))

@@ -160,7 +160,7 @@ def test_a_source_without_a_kind_is_told_with_all_kinds(tmp_path: Path) -> None:
     [
         (SOURCE.replace('path = "/hooks/trusted"\n', ""), "sources.trusted.path"),
         (SOURCE.replace('verify = { scheme = "none" }\n', ""), "sources.trusted.verify"),
-        (SOURCE + ROUTE.replace('event = "happened"\n', ""), "sources.trusted.routes[0].event"),
+        (SOURCE + ROUTE.replace('event = "happened"\n', ""), "sources.trusted.routes[0]"),
         ('[[event]]\ntype = "STR"\n', "event[0].name"),
     ],
 )

@@ -18,7 +18,8 @@ def test_a_body_that_is_not_json_is_400_and_the_text_says_where(daemon: Daemon) 
 def test_a_body_over_the_limit_is_413_whether_or_not_its_length_is_announced(daemon: Daemon) -> None:
     assert daemon.hook(b"x" * 20_001)[0] == 413
     with socket.create_connection(("127.0.0.1", daemon.http_port), timeout=10) as connection:
-        connection.sendall(b"POST /hooks/github HTTP/1.1\r\nHost: lhd\r\nTransfer-Encoding: chunked\r\n\r\n")
+        head = b"POST /hooks/github HTTP/1.1\r\nHost: lhd\r\nX-Hub-Signature-256: sha256=0\r\n"
+        connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
         connection.sendall(b"5000\r\n" + b"x" * 0x5000 + b"\r\n0\r\n\r\n")
         assert connection.recv(4096).startswith(b"HTTP/1.1 413")
 
