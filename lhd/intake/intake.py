@@ -66,7 +66,8 @@ class Intake:
         delay_ms = self._engine.quotas.delay_ms(self.tenant)
         if delay_ms is not None:
             raise Overloaded(delay_ms / 1000)
-        deliveries = tuple(self._routes.map(event, self._meta()) for event in events)
+        meta = self._meta()
+        deliveries = tuple(self._routes.map(event, meta) for event in events)
         stored = None if cursor is KEEP else orjson.dumps(cursor).decode()
         command = Command(self.tenant, Deliver(self._name, deliveries, stored))
         try:

@@ -129,7 +129,6 @@ def _unzstd(body: bytes, most: int) -> bytes:
 
 
 _INFLATERS: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gunzip, "zstd": _unzstd}
-ENCODINGS = tuple(_INFLATERS)
 
 
 def decode(content_type: str, body: bytes, *, multipart: bool = False) -> Any:

@@ -62,7 +62,8 @@ class Webhook(Source[WebhookConfig]):
 
     def decode(self, raw: bytes, headers: Mapping[str, str], query: Mapping[str, str]) -> list[Event]:
         """See Source; ``raw`` has been verified and inflated. Raises Refused, which is a ValueError."""
-        shown = {name: value for name, value in headers.items() if name not in self._credential_headers()}
+        hidden = _CREDENTIAL_HEADERS | self.verifier.credential_headers
+        shown = {name: value for name, value in headers.items() if name not in hidden}
         asked = {name: value for name, value in query.items() if name not in _CREDENTIAL_PARAMETERS}
         if self.config.cloudevents:
             by_body = self.config.identity == "body"
@@ -82,9 +83,6 @@ class Webhook(Source[WebhookConfig]):
         return [
             self._event(one, raw if one is decoded else None, shown, asked) for one in self.verifier.bodies(decoded)
         ]
-
-    def _credential_headers(self) -> frozenset[str]:
-        return _CREDENTIAL_HEADERS | self.verifier.credential_headers
 
     def _event(self, decoded: Any, raw: bytes | None, headers: Mapping[str, str], query: Mapping[str, str]) -> Event:
         by_body = self.config.identity == "body"
