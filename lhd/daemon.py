@@ -153,7 +153,8 @@ class Daemon:
     async def _listen(self, api_reader: Reader, admin_reader: Reader) -> list[GrpcServer]:
         add_health_routes(self._admin_http, lambda: self._ready)
         intakes = {runner.name: runner.intake for runner in self._runners}
-        add_admin_routes(self._admin_socket, self._engine, admin_reader, self.status, intakes)
+        resets = {runner.name: runner.reset for runner in self._runners}
+        add_admin_routes(self._admin_socket, self._engine, admin_reader, self.status, intakes, resets)
         tls = self._configuration.http.tls
         secured = None if tls is None else server_tls(tls)
         http = await _bind(self._http, self._configuration.http.listen, secured)

@@ -41,3 +41,9 @@ POLLS = Gauge("lhd_task_polls_open", "PollTask streams that are open.", registry
 def source_counter(name: str, *labels: str) -> Counter:
     """The counter ``lhd_source_NAME_total`` that sources count with, by source and these labels."""
     return Counter(f"lhd_source_{name}", "Counted by sources.", ["source", *labels], registry=REGISTRY)
+
+
+@cache
+def source_gauge(name: str) -> Gauge:
+    """The gauge ``lhd_source_NAME`` that sources set."""
+    return Gauge(f"lhd_source_{name}", "Measured by sources.", ["source"], registry=REGISTRY)

@@ -1,8 +1,8 @@
 """The admin API that the CLI speaks: HTTP and JSON on a unix socket that only the daemon's user can open."""
 
 import base64
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
@@ -21,15 +21,24 @@ from lhd.plugin import ConfigErrors, Route
 from lhd.store import Reader
 
 
+class Reset(Protocol):
+    """Has a source begin anew; returns its epoch."""
+
+    def __call__(self, *, new_epoch: bool) -> Awaitable[int]:
+        """With ``new_epoch`` nothing that it reads has been seen before. Raises Rejection."""
+        ...
+
+
 def add_admin_routes(
     http: HttpListener,
     engine: Engine,
     reader: Reader,
     status: Callable[[], dict[str, Any]],
     intakes: Mapping[str, Intake],
+    resets: Mapping[str, Reset],
 ) -> None:
-    """Hang the admin API on a listener; ``intakes`` are those of the sources by name."""
-    api = _AdminApi(engine, reader, status, intakes)
+    """Hang the admin API on a listener; ``intakes`` and ``resets`` are those of the sources by name."""
+    api = _AdminApi(engine, reader, status, intakes, resets)
     for method, path, handler in (
         ("GET", "/status", api.status),
         ("GET", "/explain", api.explain),
@@ -38,6 +47,7 @@ def add_admin_routes(
         ("POST", "/dead/retry", api.retry_dead),
         ("POST", "/dead/drop", api.drop_dead),
         ("POST", "/try", api.rehearse),
+        ("POST", "/source/reset", api.reset_source),
     ):
         http.add(method, path, _refusing(handler))
 
@@ -61,11 +71,13 @@ class _AdminApi:
         reader: Reader,
         status: Callable[[], dict[str, Any]],
         intakes: Mapping[str, Intake],
+        resets: Mapping[str, Reset],
     ) -> None:
         self._engine = engine
         self._reader = reader
         self._status = status
         self._intakes = intakes
+        self._resets = resets
 
     async def status(self, _: web.BaseRequest) -> web.Response:
         return json_response(self._status())
@@ -105,6 +117,13 @@ class _AdminApi:
             text = f"the source '{source}' is not in the daemon's configuration, so nobody knows how to map it"
             raise Rejection(Code.FAILED_PRECONDITION, text)
         return intake
+
+    async def reset_source(self, request: web.BaseRequest) -> web.Response:
+        name = request.query.get("source", "")
+        if name not in self._resets:
+            raise Rejection(Code.NOT_FOUND, f"the running daemon has no source '{name}'")
+        epoch = await self._resets[name](new_epoch=request.query.get("epoch") == "next")
+        return json_response({"source": name, "epoch": epoch})
 
     async def rehearse(self, request: web.BaseRequest) -> web.Response:
         asked = orjson.loads(await request.content.read())

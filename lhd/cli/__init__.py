@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from lhd.cli import check, dead, demo, explain, rehearse, run, send, status
+from lhd.cli import check, dead, demo, explain, rehearse, run, send, source, status
 
 app = typer.Typer(
     help="lhd, a workflow daemon that listens to the world.",
@@ -36,6 +36,7 @@ for command in (run.run, check.check, demo.demo, status.status, explain.explain,
     app.command()(command)
 app.command("try")(rehearse.rehearse)
 app.add_typer(dead.app, name="dead")
+app.add_typer(source.app, name="source")
 
 
 def main() -> None:

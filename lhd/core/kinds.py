@@ -306,7 +306,8 @@ OUTCOME = Kind[Moved]("outcome", "ledger", 2, write_only=True)
 """(tenant, delivery id, outcome): a waiting ledger row has moved; the first move stands"""
 EXPIRY_PLAN = Kind[ExpiryPlan]("expiry_plan", "expiry_plan", 2)
 """(tenant, delivery id)"""
-CURSOR = Kind[str]("cursor", "cursor", 2)
+CURSOR = Kind[str]("cursor", "cursor", 2, write_only=True)
+SOURCE_EPOCH = Kind[int]("source_epoch", "source_epoch", 2)
 """(tenant, source): the JSON text of the value that the source committed last"""
 
 

@@ -2,15 +2,16 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, cast
 
 import orjson
 
 from lhd.core.commands import Command
-from lhd.core.commands.deliveries import Decision, Deliver, Rehearse
-from lhd.core.kinds import DeadLetter
+from lhd.core.commands.deliveries import WHOLE, Decision, Deliver, Rehearse
+from lhd.core.kinds import DeadLetter, Verdict
 from lhd.engine import Engine
 from lhd.errors import Code, Rejection
 from lhd.intake.acknowledgement import Acknowledgements
@@ -18,7 +19,7 @@ from lhd.intake.kept import KeptSignals
 from lhd.intake.rehearsal import described, event_again
 from lhd.intake.routes import Routes, attributes
 from lhd.metrics import DELIVERIES, REFUSED
-from lhd.plugin import KEEP, Acknowledgement, Event, Overloaded, Receipt, Source, Transient
+from lhd.plugin import KEEP, Acknowledgement, Event, Overloaded, Poisoned, Receipt, Source, Transient
 from lhd.store import Reader
 
 _TRY_AGAIN_S = 5.0
@@ -56,11 +57,20 @@ class Intake:
         """Whether :meth:`commit` would raise Overloaded just now."""
         return self._engine.overloaded
 
-    async def commit(self, events: Sequence[Event], cursor: Any = KEEP) -> list[Receipt]:
-        """Store events and cursor in one transaction; one receipt for each event, once that is durable.
+    async def commit(
+        self,
+        events: Sequence[Event],
+        cursor: Any = KEEP,
+        positions: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        whole: bool = False,
+    ) -> list[Receipt]:
+        """Store events, cursor and positions in one transaction; a receipt for each event, once that is durable.
 
-        Raises Overloaded, and Transient where nothing was stored for another reason.
+        Raises Overloaded, and Transient where nothing was stored for another reason; with ``whole`` also Poisoned.
         """
+        if WHOLE in positions:
+            raise ValueError("the name of a part is not empty")
         if self._engine.overloaded:
             raise Overloaded(self._engine.drain_s)
         delay_ms = self._engine.quotas.delay_ms(self.tenant)
@@ -69,11 +79,16 @@ class Intake:
         meta = self._meta()
         deliveries = tuple(self._routes.map(event, meta) for event in events)
         stored = None if cursor is KEEP else orjson.dumps(cursor).decode()
-        command = Command(self.tenant, Deliver(self._name, deliveries, stored))
+        parts = {part: None if one is None else orjson.dumps(one).decode() for part, one in positions.items()}
+        command = Command(self.tenant, Deliver(self._name, deliveries, stored, parts, whole))
         try:
             decisions = await self._engine.submit(command)
         except Rejection as rejection:
             raise Transient(rejection.text, _TRY_AGAIN_S) from rejection
+        if whole:
+            for number, decision in enumerate(decisions):
+                if decision.verdict == Verdict.DEAD:
+                    raise Poisoned(number, decision.reason)
         self.kept.keep(events)
         return [self._receipt(decision, one.route) for decision, one in zip(decisions, deliveries, strict=True)]
 

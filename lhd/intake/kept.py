@@ -37,4 +37,4 @@ class KeptSignals:
 
 
 def _size(event: Event) -> int:
-    return len(event.raw or b"") + sum(len(name) + len(value) for name, value in event.headers.items())
+    return len(event.raw or b"") + sum(len(name) + len(value or "") for name, value in event.headers.items())

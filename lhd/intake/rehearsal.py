@@ -1,5 +1,6 @@
 """What a signal would come to: described for people, for ``lhd try`` and for tests in the configuration."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -93,6 +94,8 @@ def event_again(source: Source[Any], raw: bytes, attributes: Mapping[str, Any]) 
     if len(events) != 1:
         raise ValueError(f"it holds {len(events)} events now")
     kept = {name: attributes[name] for name in ("key", "meta", "file", "record") if name in attributes}
+    if isinstance(kept.get("key"), dict):
+        kept["key"] = base64.b64decode(kept["key"]["base64"])
     (event,) = events
     return replace(event, **kept)
 

@@ -1,5 +1,6 @@
 """Routes: from an event of a source to the request that it stands for."""
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -183,13 +184,16 @@ class Routes:
             "meta": {**event.meta, **meta},
         }
         raw = event.raw if event.raw is not None else as_bytes(event.body)
-        route = next((route for route in self._routes if route.takes(names)), None)
+        readable = not (event.poison or event.unwanted)
+        route = next((route for route in self._routes if readable and route.takes(names)), None)
         label = "" if route is None else route.label
         own: str | int | None = None
         mapped: Mapped | Unmapped
         start: RunWfRequest | None = None
-        if route is None:
-            mapped = Unmapped(Verdict.FILTERED, "no route takes it")
+        if event.poison:
+            mapped = Unmapped(Verdict.DEAD, event.poison)
+        elif route is None:
+            mapped = Unmapped(Verdict.FILTERED, event.unwanted or "no route takes it")
         else:
             try:
                 own = route.identity(names)
@@ -204,12 +208,13 @@ class Routes:
             route=label,
             on_same_key=None if route is None else route.on_same_key,
             body=raw,
-            content_type=_unicode(event.headers.get("content-type", "")),
+            content_type=_unicode(event.headers.get("content-type") or ""),
             start=start,
             on_unmatched=Untaken.STORE if route is None else route.on_unmatched,
             on_expired=Untaken.STORE if route is None else route.on_expired,
             attributes=attributes(event),
             sender_id=_sender_id(event.id if own is None else own),
+            is_lost=bool(event.poison) and event.raw is None,
         )
 
     def ack_of(self, label: str) -> Ack | None:
@@ -238,6 +243,8 @@ def identity(*parts: str | int) -> str:
 def attributes(event: Event) -> dict[str, Any]:
     """What came with an event's bytes, as far as there is something."""
     named = {name: getattr(event, name) for name in ("headers", "query", "key", "meta", "file", "record")}
+    if isinstance(event.key, bytes):
+        named["key"] = {"base64": base64.b64encode(event.key).decode()}
     return {name: value for name, value in named.items() if value}
 
 

@@ -1,8 +1,9 @@
 """Runs each source under supervision: a source that fails is started again with back-off, and the others run on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -11,10 +12,12 @@ import structlog
 from anyio.abc import TaskStatus
 
 from lhd.core import kinds
+from lhd.core.commands import Command
+from lhd.core.commands.deliveries import WHOLE, ResetSource
 from lhd.engine import Engine
 from lhd.http import HttpListener
 from lhd.intake.intake import Intake, Refusals
-from lhd.metrics import SOURCE_RESTARTS, SOURCE_UP, source_counter
+from lhd.metrics import SOURCE_RESTARTS, SOURCE_UP, source_counter, source_gauge
 from lhd.plugin import (
     KEEP,
     Acknowledgement,
@@ -44,10 +47,11 @@ class State(StrEnum):
 
 
 class _Context(SourceContext):
-    def __init__(self, runner: "SourceRunner", cursor: Any) -> None:
+    def __init__(self, runner: "SourceRunner", cursor: Any, epoch: int) -> None:
         self.name = runner.name
         self.log = structlog.get_logger("lhd.source").bind(source=runner.name)
         self.cursor = cursor
+        self.epoch = epoch
         self._runner = runner
         self._paths: list[tuple[str, str]] = []
 
@@ -57,11 +61,27 @@ class _Context(SourceContext):
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    async def commit(self, events: Sequence[Event], *, cursor: Any = KEEP) -> list[Receipt]:
-        receipts = await self._runner.intake.commit(events, cursor)
+    async def commit(
+        self,
+        events: Sequence[Event],
+        *,
+        cursor: Any = KEEP,
+        positions: Mapping[str, Any] = MappingProxyType({}),
+        whole: bool = False,
+    ) -> list[Receipt]:
+        receipts = await self._runner.intake.commit(events, cursor, positions, whole=whole)
         if cursor is not KEEP:
             self.cursor = cursor
         return receipts
+
+    async def positions(self) -> dict[str, Any]:
+        return await self._runner.positions()
+
+    async def position(self, part: str) -> Any:
+        return await self._runner.position(part)
+
+    def report(self, text: str) -> None:
+        self._runner.reason = text
 
     async def acknowledge(self, receipt: Receipt) -> Acknowledgement:
         return await self._runner.intake.acknowledge(receipt)
@@ -82,6 +102,9 @@ class _Context(SourceContext):
 
     def count(self, name: str, **labels: str) -> None:
         source_counter(name, *labels).labels(self.name, *labels.values()).inc()
+
+    def measure(self, name: str, value: float) -> None:
+        source_gauge(name).labels(self.name).set(value)
 
     def clock_ms(self) -> int:
         return self._runner.engine.now_ms()
@@ -117,6 +140,9 @@ class SourceRunner:
         self.reason = ""
         self.restarts = 0
         self.intake = Intake(engine, reader, self.name, configured.source, configured.routes)
+        self._scope = anyio.CancelScope()
+        self._busy = anyio.Lock()
+        self._logged = ""
         self._tenant = configured.config.tenant
         self._reader = reader
         self._source = configured.source
@@ -129,16 +155,35 @@ class SourceRunner:
             tasks.start_soon(self._report_started, task_status)
             while True:
                 began = anyio.current_time()
-                wait_s = await self._run_once(back_off_s)
-                if wait_s is None:
-                    return
-                if anyio.current_time() - began > _STEADY_S:
-                    back_off_s = _BACK_OFF_FIRST_S
-                self._log.warning("the source failed and is started again", reason=self.reason, after_s=wait_s)
-                await anyio.sleep(wait_s)
-                back_off_s = min(back_off_s * 2, _BACK_OFF_MAX_S)
+                with anyio.CancelScope() as self._scope:
+                    async with self._busy:
+                        wait_s = await self._run_once(back_off_s)
+                    if wait_s is None:
+                        return
+                    if anyio.current_time() - began > _STEADY_S:
+                        back_off_s = _BACK_OFF_FIRST_S
+                    self._log_failure(wait_s)
+                    await anyio.sleep(wait_s)
+                back_off_s = _BACK_OFF_FIRST_S if self._scope.cancelled_caught else min(back_off_s * 2, _BACK_OFF_MAX_S)
                 self.restarts += 1
                 SOURCE_RESTARTS.labels(self.name).inc()
+
+    async def reset(self, *, new_epoch: bool) -> int:
+        """Stop the source, forget where it was, and start it again; returns its epoch, the next one if ``new_epoch``.
+
+        Raises Rejection where that cannot be stored.
+        """
+        self._scope.cancel()
+        async with self._busy:
+            epoch: int = await self.engine.submit(Command(self._tenant, ResetSource(self.name, new_epoch)))
+        self._log.warning("the source begins anew, by order of an operator", epoch=epoch)
+        return epoch
+
+    def _log_failure(self, wait_s: float) -> None:
+        """Loudly once for each reason, however often the source fails for it."""
+        say = self._log.debug if self.reason == self._logged else self._log.warning
+        say("the source failed and is started again", reason=self.reason, after_s=wait_s)
+        self._logged = self.reason
 
     async def _report_started(self, task_status: TaskStatus[None]) -> None:
         # The source runs up to its first await before this task has its turn again.
@@ -152,7 +197,8 @@ class SourceRunner:
             self.state = State.FAULTED
             self.reason = f"tenant: there is no tenant '{self._tenant}'; create it with PutTenant"
             return back_off_s
-        context = _Context(self, await self._cursor())
+        epoch = await self._reader.get(kinds.SOURCE_EPOCH, (self._tenant, self.name)) or 0
+        context = _Context(self, await self.position(WHOLE), epoch)
         self.state, self.reason = State.RUNNING, ""
         SOURCE_UP.labels(self.name).set(1)
         try:
@@ -173,6 +219,13 @@ class SourceRunner:
         self.state = State.FAULTED
         return back_off_s
 
-    async def _cursor(self) -> Any:
-        text = await self._reader.get(kinds.CURSOR, (self._tenant, self.name))
+    async def position(self, part: str) -> Any:
+        """What was committed last as the position of a part."""
+        text = await self._reader.get(kinds.CURSOR, (self._tenant, self.name, part))
         return None if text is None else orjson.loads(text)
+
+    async def positions(self) -> dict[str, Any]:
+        """The positions of all parts."""
+        query = "SELECT part, value FROM cursor WHERE tenant = ? AND source = ? AND part <> ?"
+        rows = await self._reader.fetch(query, (self._tenant, self.name, WHOLE))
+        return {part: orjson.loads(text) for part, text in rows}

@@ -364,7 +364,22 @@ TABLES: tuple[Table, ...] = (
     Table(kinds.EXPIRY_PLAN, ("tenant", "delivery_id"), _EXPIRY_PLAN, _expiry_plan, _EXPIRY_PLAN, _plan),
     Table(kinds.LEDGER, ("tenant", "delivery_id"), _LEDGER, _ledger, (), _write_only),
     OutcomeTable(kinds.OUTCOME, ("tenant", "delivery_id", "outcome"), (), _moved, (), _write_only),
-    Table(kinds.CURSOR, ("tenant", "source"), ("value",), lambda _, value: (value,), ("value",), lambda _, row: row[0]),
+    Table(
+        kinds.CURSOR,
+        ("tenant", "source", "part"),
+        ("value",),
+        lambda _, value: (value,),
+        ("value",),
+        lambda _, row: row[0],
+    ),
+    Table(
+        kinds.SOURCE_EPOCH,
+        ("tenant", "source"),
+        ("epoch",),
+        lambda _, epoch: (epoch,),
+        ("epoch",),
+        lambda _, row: row[0],
+    ),
 )
 """In the order in which a commit writes them: an outcome moves the ledger row that was written before it."""
 

@@ -7,12 +7,13 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import anyio
-import orjson
 import zstandard
 from aiohttp import web
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
+from lhd import plugin
+from lhd.plugin import Undecodable
 from lhd_webhook.refusal import Refused
 
 _FORM_FIELDS_MAX = 1_000
@@ -150,9 +151,9 @@ def decode(content_type: str, body: bytes, *, multipart: bool = False) -> Any:
 def parse_json(body: bytes) -> Any:
     """JSON (RFC 8259); of names that are repeated the last counts. Raises Refused."""
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Refused(400, "json", f"the body is not JSON: line {error.lineno}, column {error.colno}") from None
+        return plugin.parse_json(body)
+    except Undecodable as error:
+        raise Refused(400, "json", f"the body is not JSON: line {error.line}, column {error.column}") from None
 
 
 def _text(body: bytes) -> str:

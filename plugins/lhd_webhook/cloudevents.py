@@ -5,7 +5,6 @@ Whatever the mode, an event is given its structured form, with its data decoded.
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +12,12 @@ from urllib.parse import unquote
 
 import orjson
 
+from lhd.plugin import Undecodable, parse_cloudevent
 from lhd_webhook.body import decode, parse_json
 from lhd_webhook.refusal import Refused
 
 STRUCTURED = "application/cloudevents+json"
 _BATCH = "application/cloudevents-batch+json"
-_NEEDED = ("id", "source", "specversion", "type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +76,7 @@ def _binary(headers: Mapping[str, str], content_type: str, raw: bytes) -> dict[s
 
 
 def _checked(event: Any, number: int = 0) -> dict[str, Any]:
-    if not isinstance(event, dict):
-        raise Refused(400, "cloudevents", f"event {number} is not a JSON object")
-    for name in _NEEDED:
-        if not isinstance(event.get(name), str) or not event[name]:
-            raise Refused(400, "cloudevents", f"event {number} has no {name}")
-    if event["specversion"] != "1.0":
-        raise Refused(400, "cloudevents", f"event {number} is of another version of CloudEvents than 1.0")
-    if "data_base64" not in event:
-        return event
     try:
-        data = base64.b64decode(event["data_base64"], validate=True)
-    except (binascii.Error, TypeError, ValueError):
-        raise Refused(400, "cloudevents", f"the data_base64 of event {number} is not base64") from None
-    return {**{name: value for name, value in event.items() if name != "data_base64"}, "data": data}
+        return parse_cloudevent(event, f"event {number}")
+    except Undecodable as error:
+        raise Refused(400, "cloudevents", error.reason) from None

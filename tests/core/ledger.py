@@ -12,7 +12,7 @@ from littlehorse.model import (
 from littlehorse.utils import to_variable_value
 
 from lhd.core import kinds
-from lhd.core.commands.deliveries import Decision, Deliver, Delivery, Unmapped
+from lhd.core.commands.deliveries import WHOLE, Decision, Deliver, Delivery, Unmapped
 from lhd.core.kinds import DeadLetter, LedgerRow, OnSameKey, Outcome, Verdict
 from lhd.core.settings import Settings
 from tests.core.world import TENANT, World
@@ -25,6 +25,8 @@ class LedgerWorld(World):
         super().__init__(settings)
         self.ledger: dict[str, LedgerRow] = {}
         self.outcomes: dict[str, list[tuple[Outcome, int]]] = {}
+        self.cursors: dict[str, str] = {}
+        """Of the source ``hook``, by part."""
 
     def _take_effects(self) -> None:
         for (_, delivery_id), row in self.memory.pending.get(kinds.LEDGER, {}).items():
@@ -33,6 +35,13 @@ class LedgerWorld(World):
             if moved is None:
                 continue
             self.outcomes.setdefault(delivery_id, []).append((Outcome(outcome), moved.at_ms))
+        lane = kinds.CURSOR.lane_of((TENANT, "hook", WHOLE))
+        if lane in self.memory.cleared:
+            self.cursors.clear()
+        for (_, source, part), value in self.memory.pending.get(kinds.CURSOR, {}).items():
+            if source == "hook":
+                self.cursors.pop(part, None)
+                self.cursors |= {} if value is None else {part: value}
         super()._take_effects()
 
     def deliver(self, *deliveries: Delivery, source: str = "hook", cursor: str | None = None) -> list[Decision]:

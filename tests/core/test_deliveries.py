@@ -13,7 +13,7 @@ from littlehorse.model import (
 )
 
 from lhd.core import kinds
-from lhd.core.commands.deliveries import Decision, Delivery
+from lhd.core.commands.deliveries import WHOLE, Decision, Deliver, Delivery, ResetSource
 from lhd.core.kinds import DeadLetter, Outcome, Verdict
 from lhd.core.settings import Settings
 from tests.core.ledger import LedgerWorld, delivery, event, keyed, unmapped
@@ -28,7 +28,7 @@ from tests.core.shapes import (
     stored_correlated,
     wf_run,
 )
-from tests.core.world import TENANT, World
+from tests.core.world import TENANT
 
 DAY_MS = 86_400_000
 
@@ -281,22 +281,53 @@ class TestBatch:
 
     def test_cursor_is_kept_beside_them(self, world: LedgerWorld) -> None:
         world.deliver(event("1"), unmapped("2", Verdict.DEAD), cursor='{"offset": 7}')
-        assert self.cursor(world) == '{"offset": 7}'
+        assert world.cursors == {WHOLE: '{"offset": 7}'}
 
     def test_no_cursor_leaves_the_old_one(self, world: LedgerWorld) -> None:
         world.deliver(event("1"), cursor='{"offset": 7}')
         world.deliver(event("2"))
-        assert self.cursor(world) == '{"offset": 7}'
+        assert world.cursors == {WHOLE: '{"offset": 7}'}
 
     def test_cursor_moves_without_signals(self, world: LedgerWorld) -> None:
         assert world.deliver(cursor='{"offset": 8}') == []
-        assert self.cursor(world) == '{"offset": 8}'
+        assert world.cursors == {WHOLE: '{"offset": 8}'}
 
-    @staticmethod
-    def cursor(world: World) -> str | None:
-        key = (TENANT, "hook")
-        world.memory.fill(kinds.CURSOR.lane_of(key), [])
-        return world.memory.lookup(kinds.CURSOR, key)
+    def test_each_part_has_a_position_of_its_own(self, world: LedgerWorld) -> None:
+        world.submit(Deliver("hook", (event("1"),), "0", {"a": "1", "b": "1"}))
+        world.submit(Deliver("hook", (event("2"),), None, {"a": "2", "b": None}))
+        assert world.cursors == {WHOLE: "0", "a": "2"}
+
+    def test_a_whole_with_a_dead_signal_is_not_stored_at_all(self, world: LedgerWorld) -> None:
+        world.run("wf")
+        batch = (event("1"), unmapped("2", Verdict.DEAD), event("3"))
+        decisions = world.submit(Deliver("hook", batch, None, {"a": "1"}, whole=True))
+        assert [decision.verdict for decision in decisions] == [Verdict.ACCEPTED, Verdict.DEAD, Verdict.ACCEPTED]
+        assert (world.ledger, world.cursors, world.dead_letter("2")) == ({}, {}, None)
+        assert wf_run(world, "r").status == RUNNING
+        assert world.deliver_one(event("1")).verdict == Verdict.ACCEPTED
+
+    def test_a_whole_without_one_is_stored(self, world: LedgerWorld) -> None:
+        decisions = world.submit(Deliver("hook", (event("1"), event("2")), None, {"a": "1"}, whole=True))
+        assert set(world.ledger) == {decision.delivery_id for decision in decisions}
+        assert world.cursors == {"a": "1"}
+
+    def test_a_reset_forgets_where_a_source_is_but_not_what_it_brought(self, world: LedgerWorld) -> None:
+        world.submit(Deliver("hook", (event("1"),), "0", {"a": "1"}))
+        assert world.submit(ResetSource("hook", new_epoch=False)) == 0
+        assert world.cursors == {}
+        assert world.deliver_one(event("1")).verdict == Verdict.DUPLICATE
+
+    def test_a_letter_that_a_waiting_run_takes_at_once_is_delivered(self, world: LedgerWorld) -> None:
+        world.run("wf", "r")
+        world.deliver_one(unmapped("i", Verdict.DEAD))
+        mended = world.deliver_one(event("i", run="r"))
+        assert mended.verdict == Verdict.ACCEPTED
+        assert world.outcome(mended.delivery_id) == Outcome.DELIVERED
+
+    def test_each_new_epoch_is_the_next_and_a_reset_keeps_it(self, world: LedgerWorld) -> None:
+        resets = [world.submit(ResetSource("hook", new_epoch=new_epoch)) for new_epoch in (True, True, False)]
+        assert resets == [1, 2, 2]
+        assert world.submit(ResetSource("other", new_epoch=False)) == 0
 
 
 class TestOutcome:

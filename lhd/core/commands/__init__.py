@@ -130,6 +130,7 @@ HANDLERS: dict[type, Handler] = {
     Deliver: deliveries.deliver,
     deliveries.Rehearse: deliveries.rehearse,
     deliveries.DropDeadLetter: deliveries.drop_dead_letter,
+    deliveries.ResetSource: deliveries.reset_source,
     StartExpired: deliveries.start_expired,
     deliveries.EnsureEventDef: deliveries.ensure_event_def,
 }

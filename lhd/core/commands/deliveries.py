@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,6 +45,8 @@ class Unmapped:
     reason: str
 
 
+WHOLE = ""
+"""The part under which the cursor of a source as a whole is kept."""
 _ATTRIBUTES_CHARACTERS_MAX = 65_536
 Mapped = PutExternalEventRequest | PutCorrelatedEventRequest | RunWfRequest
 
@@ -54,6 +57,7 @@ class Delivery:
 
     ``digest`` is of the body; ``body`` and ``attributes``, JSON-like, are kept only when the signal dies. ``start`` is
     the WfRun to start where ``on_unmatched`` or ``on_expired`` says so. ``sender_id`` is what its sender calls it.
+    Of one that ``is_lost`` nobody has the body.
     """
 
     identity: str
@@ -68,19 +72,23 @@ class Delivery:
     on_expired: Untaken = Untaken.STORE
     attributes: Mapping[str, Any] = field(default_factory=dict)
     sender_id: str | None = None
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
     """Signals of one source, in order, with the cursor to keep beside them (JSON text; None leaves it alone).
 
-    ``is_retry`` tells that they are dead letters, which are delivered again although they may be known; ``as_new`` that
-    each is looked at as if it had never come, which is for rehearsals.
+    ``positions`` are the cursors of its parts (None forgets one). With ``whole`` nothing is stored where one signal
+    would be dead. ``is_retry`` tells that they are dead letters, which are delivered again although they may be known;
+    ``as_new`` that each is looked at as if it had never come, which is for rehearsals.
     """
 
     source: str
     deliveries: tuple[Delivery, ...]
     cursor: str | None
+    positions: Mapping[str, str | None] = field(default_factory=dict)
+    whole: bool = False
     is_retry: bool = False
     as_new: bool = False
 
@@ -98,6 +106,14 @@ class DropDeadLetter:
 
     source: str
     identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResetSource:
+    """Forget where a source is; with ``new_epoch`` also say that what it reads has begun anew."""
+
+    source: str
+    new_epoch: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +142,37 @@ class EnsureEventDef:
 
 def deliver(tx: Transaction, tenant: str, request: Deliver) -> list[Decision]:
     """Decide each signal on its own: one that cannot be stored becomes a dead letter and the others go on."""
+    if not request.whole:
+        return _deliver(tx, tenant, request)
+    decisions: list[Decision] = []
+    with suppress(_Over), tx.savepoint() as nested:
+        decisions = _deliver(nested, tenant, request)
+        if any(decision.verdict == Verdict.DEAD for decision in decisions):
+            raise _Over
+    return decisions
+
+
+def _deliver(tx: Transaction, tenant: str, request: Deliver) -> list[Decision]:
     keys = [(tenant, request.source, one.identity) for one in request.deliveries]
     tx.need([kind.lane_of(key) for key in keys for kind in (kinds.SEEN_DELIVERY, kinds.DEAD_LETTER)])
     if request.cursor is not None:
-        tx.put(kinds.CURSOR, (tenant, request.source), request.cursor)
+        tx.put(kinds.CURSOR, (tenant, request.source, WHOLE), request.cursor)
+    for part, position in request.positions.items():
+        if position is None:
+            tx.delete(kinds.CURSOR, (tenant, request.source, part))
+        else:
+            tx.put(kinds.CURSOR, (tenant, request.source, part), position)
     return [_decide(tx, key, one, request) for key, one in zip(keys, request.deliveries, strict=True)]
+
+
+def reset_source(tx: Transaction, tenant: str, request: ResetSource) -> int:
+    """Forget the cursor and all positions of a source; the reply is its epoch."""
+    epoch = tx.get(kinds.SOURCE_EPOCH, (tenant, request.source)) or 0
+    tx.clear(kinds.CURSOR.lane_of((tenant, request.source, WHOLE)))
+    if request.new_epoch:
+        epoch += 1
+        tx.put(kinds.SOURCE_EPOCH, (tenant, request.source), epoch)
+    return epoch
 
 
 def rehearse(tx: Transaction, tenant: str, request: Rehearse) -> list[Rehearsed]:
@@ -149,7 +191,7 @@ def rehearse(tx: Transaction, tenant: str, request: Rehearse) -> list[Rehearsed]
 
 
 class _Over(Exception):
-    """A rehearsal is over, and what it changed is dropped."""
+    """What was decided is dropped."""
 
 
 def drop_dead_letter(tx: Transaction, tenant: str, request: DropDeadLetter) -> bool:
@@ -205,6 +247,10 @@ def _decide(tx: Transaction, key: tuple[str, str, str], delivery: Delivery, requ
     )
     try:
         with tx.savepoint() as nested:
+            if dead is not None:
+                for outcome in Outcome:
+                    # The row begins anew; what became of it before, in this very commit perhaps, must not move it.
+                    nested.delete(kinds.OUTCOME, (key[0], row.delivery_id, outcome))
             row = _store(nested, key[0], delivery, row)
     except Rejection as rejection:
         return _die(tx, key, delivery, row, dead, rejection.text)
@@ -212,9 +258,6 @@ def _decide(tx: Transaction, key: tuple[str, str, str], delivery: Delivery, requ
         return _die(tx, key, delivery, row, dead, row.reason)
     if dead is not None:
         tx.delete(kinds.DEAD_LETTER, key)
-        for outcome in Outcome:
-            # The row begins anew; what became of it before, in this very commit perhaps, must not move it.
-            tx.delete(kinds.OUTCOME, (key[0], row.delivery_id, outcome))
     tx.put(kinds.SEEN_DELIVERY, key, SeenDelivery(row.delivery_id, delivery.digest, tx.now_ms))
     tx.put(kinds.LEDGER, (key[0], row.delivery_id), row)
     return Decision(row.verdict, row.delivery_id, row.reason)
@@ -341,7 +384,7 @@ def _dead_letter(tx: Transaction, delivery_id: str, delivery: Delivery, reason: 
         delivery.body[:limit],
         delivery.content_type,
         attributes if len(attributes) <= _ATTRIBUTES_CHARACTERS_MAX else "{}",
-        is_cut=len(delivery.body) > limit or len(attributes) > _ATTRIBUTES_CHARACTERS_MAX,
+        is_cut=delivery.is_lost or len(delivery.body) > limit or len(attributes) > _ATTRIBUTES_CHARACTERS_MAX,
     )
 
 
