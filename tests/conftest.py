@@ -17,6 +17,11 @@ from lhd.engine import Engine
 from lhd.store import Store
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="the long forms of the tests under load, instead of the short")
+    parser.addoption("--without-kafka", action="store_true", help="leave out the tests that need Apache Kafka")
+
+
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """All tests run as the daemon does: asyncio on uvloop."""

@@ -30,18 +30,20 @@ def send(
     """Sign a file as the source's sender would, and send it to the running daemon."""
     import anyio
 
-    from lhd.plugin import ConfigError
+    from lhd.plugin import ConfigError, Transient
 
     configuration, configured = load_source(config, source)
     headers = parse_headers(header)
     raw = read_payload(file, headers)
     now_ms = time.time_ns() // 1_000_000
     try:
-        answer = anyio.run(configured.source.send, raw, headers, now_ms, http or configuration.http.listen)
+        sent = anyio.run(configured.source.send, raw, headers, now_ms, http or configuration.http.listen)
     except ConfigError as error:
         raise fail(error.text, FINDINGS) from None
+    except Transient as error:
+        raise fail(str(error), FINDINGS) from None
     except OSError as error:
         raise fail(f"no daemon answers at {http or configuration.http.listen}: {error}", NO_DAEMON) from None
-    typer.echo(answer)
-    if not answer.startswith("2"):
+    typer.echo(sent.answer)
+    if not sent.is_taken:
         raise typer.Exit(FINDINGS)

@@ -73,6 +73,14 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """What the outside, that is the running source, has answered to ``lhd send``."""
+
+    answer: str
+    is_taken: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledgement:
     """How far an accepted event has come: ``level`` is stored, matched, consumed or result.
 
@@ -216,10 +224,11 @@ class Source(ABC, Generic[C]):
             pass
         return [Event(body, headers=headers, query=query, raw=raw)]
 
-    async def send(self, raw: bytes, headers: Mapping[str, str], now_ms: int, http: str) -> str:  # noqa: ARG002
-        """Bring these bytes to the running source as its sender would, for ``lhd send``; returns what came back.
+    async def send(self, raw: bytes, headers: Mapping[str, str], now_ms: int, http: str) -> Sent:  # noqa: ARG002
+        """Bring these bytes to the running source as its sender would, for ``lhd send``.
 
-        ``http`` is the address of the HTTP listener, ``now_ms`` the time. Raises ConfigError where that cannot be.
+        ``http`` is the address of the HTTP listener, ``now_ms`` the time. Raises ConfigError where that cannot be, and
+        OSError or Transient where nobody answers.
         """
         raise ConfigError("kind", f"a source of kind '{self.kind}' cannot be sent to")
 

@@ -1,5 +1,6 @@
 """Runs each source under supervision: a source that fails is started again with back-off, and the others run on."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -207,6 +208,12 @@ class SourceRunner:
             self.reason, back_off_s = str(error), error.after_s
         except ConfigError as error:
             self.reason = str(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody has cancelled the source: a library has cancelled what the source waited for.
+            self.reason = "what the source waited for was cancelled"
         except Exception as error:  # noqa: BLE001 - a source's bug ends this run of this source only
             self.reason = f"{type(error).__name__} in the source's code"
             self._log.exception("the source failed because of a bug in its code")

@@ -15,6 +15,7 @@ from lhd.plugin import (
     Event,
     Overloaded,
     Receipt,
+    Sent,
     Source,
     SourceContext,
     Transient,
@@ -96,7 +97,7 @@ class Webhook(Source[WebhookConfig]):
             fingerprint=None if stable is decoded else orjson.dumps(stable, option=orjson.OPT_SORT_KEYS, default=str),
         )
 
-    async def send(self, raw: bytes, headers: Mapping[str, str], now_ms: int, http: str) -> str:
+    async def send(self, raw: bytes, headers: Mapping[str, str], now_ms: int, http: str) -> Sent:
         """See Source: a POST to the HTTP listener, signed as the sender would."""
         content_type = headers.get("content-type", "application/json")
         outgoing = self.verifier.imitate(raw, content_type, now_ms // 1000, str(uuid.uuid4()))
@@ -106,7 +107,7 @@ class Webhook(Source[WebhookConfig]):
             aiohttp.ClientSession(timeout=timeout) as session,
             session.post(url, data=outgoing.body, headers={**outgoing.headers, **headers}) as response,
         ):
-            return f"{response.status} {await response.text()}"
+            return Sent(f"{response.status} {await response.text()}", is_taken=response.status // 100 == 2)
 
 
 class _Door:

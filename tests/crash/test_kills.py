@@ -1,11 +1,10 @@
 """The daemon is killed again and again under load; then nothing is lost, and nothing was done twice.
 
 The short form takes part in every test run. The full form, for a machine at rest:
-``LHD_FULL=1 pytest tests/crash -o log_cli=true -o log_cli_level=INFO``, which tells the figures.
+``pytest --full tests/crash -o log_cli=true -o log_cli_level=INFO``, which tells the figures.
 """
 
 import logging
-import os
 import random
 import subprocess
 import sys
@@ -21,9 +20,9 @@ from tests.crash import books, patient_worker
 from tests.crash.driver import WORKFLOWS, Lives, Sender, Started, register
 from tests.crash.dying_daemon import POINTS
 from tests.e2e.process import DEADLINE_S, Daemon, eventually
+from tests.forms import FULL
 
 log = logging.getLogger(__name__)
-FULL = bool(os.environ.get("LHD_FULL"))
 KILLS = 240 if FULL else 10
 SENDERS = 4
 ROOT = Path(__file__).parents[2]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 import typer
+from google.protobuf import descriptor_pb2
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "config.example.toml"
 TEXT = EXAMPLE.read_text()
 DATA = tomllib.loads(TEXT)
-ONE_OF = {"key", "wf_run", "credential", "file", "env", "jwks_url", "jwks_file", "body"}
+ONE_OF = {"key", "wf_run", "credential", "file", "env", "jwks_url", "jwks_file", "body", "token"}
 """Keys of which exactly one is needed, so that the file must write one where the model has no default."""
 
 
@@ -95,6 +96,9 @@ def usable(tmp_path: Path) -> Path:
     files = {"cert": pair.certificate, "key": pair.key, "clients": authority.certificate}
     for name, content in files.items():
         (tmp_path / f"{name}.pem").write_bytes(content)
+    entry = descriptor_pb2.FileDescriptorProto(name="audit.proto", package="audit")
+    entry.message_type.add(name="Entry")
+    (tmp_path / "audit.desc").write_bytes(descriptor_pb2.FileDescriptorSet(file=[entry]).SerializeToString())
     example = tmp_path / "example.toml"
     example.write_text(TEXT.replace("/etc/lhd/tls", str(tmp_path)))
     return example
@@ -182,7 +186,7 @@ def test_the_example_passes_lhd_check(usable: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/operating.md", "config.example.toml"])
+@pytest.mark.parametrize("page", ["README.md", "docs/operating.md", "docs/kafka.md", "config.example.toml"])
 def test_every_command_that_a_page_mentions_exists(page: str) -> None:
     text = (ROOT / page).read_text()
     code = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL) + re.findall(r"`(lhd [^`\n]*)`", text))

@@ -1,7 +1,7 @@
 """What a hostile sender can do to a daemon: nothing. One real process takes it all, and afterwards is as it was.
 
 The short form takes part in every test run. The full form, with more of everything and against the default deadlines:
-``LHD_FULL=1 pytest tests/webhook/test_hostile.py -o log_cli=true -o log_cli_level=INFO``, which tells the figures.
+``pytest --full tests/webhook/test_hostile.py -o log_cli=true -o log_cli_level=INFO``, which tells the figures.
 """
 
 import gzip
@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import json
 import logging
-import os
 import re
 import sqlite3
 import ssl
@@ -25,13 +24,13 @@ import pytest
 import zstandard
 
 from tests.e2e.process import SECRET, Daemon
+from tests.forms import FULL
 from tests.webhook.door import PATIENCE_S, github_headers
 from tests.webhook.schemes.senders import FORM, JSON
 from tests.webhook.seen import EVENT, source
 from tests.webhook.wire import Reply, Wire, chunk, connected, exchange, head, whole
 
 log = logging.getLogger(__name__)
-FULL = bool(os.environ.get("LHD_FULL"))
 MEMORY_KIB = 96 * 1024
 """By so much the peak of the daemon's memory may grow over all of this file."""
 MIB = 1024 * 1024

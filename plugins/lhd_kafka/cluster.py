@@ -1,0 +1,153 @@
+"""The cluster as an administrator sees it: its topics and partitions, and why a broker cannot be reached."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    IllegalSaslStateError,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
+
+from lhd.plugin import Transient
+from lhd_kafka.config import KafkaConfig
+
+AWAY = "the brokers do not answer"
+AWAY_S = 5.0
+"""After so many seconds brokers that are away are asked again."""
+FAULT_S = 60.0
+"""After so many seconds something is looked at again that an operator has to mend."""
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Client:
+    """What every connection to the cluster is made with."""
+
+    config: KafkaConfig
+    security: dict[str, Any]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments that all clients of aiokafka share."""
+        return {
+            "bootstrap_servers": list(self.config.brokers),
+            "client_id": "lhd",
+            "request_timeout_ms": int(self.config.request_timeout_s * 1000),
+            **self.security,
+        }
+
+    async def unreachable(self, error: Exception) -> Transient:
+        """Why no broker can be used: aiokafka itself tells only that it is so."""
+        causes = {await self._cause(broker) for broker in self.config.brokers}
+        told = "; ".join(sorted(cause for cause in causes if cause)) or type(error).__name__
+        return Transient(f"no broker can be used: {told}", AWAY_S)
+
+    async def _cause(self, broker: str) -> str:
+        host, _, port = broker.rpartition(":")
+        timeout_ms = int(self.config.request_timeout_s * 1000)
+        try:
+            conn = await create_conn(
+                host.strip("[]"), int(port), client_id="lhd", request_timeout_ms=timeout_ms, **self.security
+            )
+        except (OSError, KafkaError, TimeoutError) as error:
+            return f"{broker}: {self._told(error)}"
+        conn.close()
+        return ""
+
+    def _told(self, error: Exception) -> str:
+        sasl = self.config.sasl
+        if isinstance(error, SaslAuthenticationFailed | IllegalSaslStateError) and sasl is not None:
+            who = "the token" if sasl.username is None else f"the user '{sasl.username}' or its password"
+            return f"{who} is refused ({sasl.mechanism})"
+        if isinstance(error, UnsupportedSaslMechanismError) and sasl is not None:
+            return f"it does not take {sasl.mechanism}"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"its certificate is not good: {error.verify_message}"
+        if isinstance(error, ssl.SSLError):
+            return f"TLS fails: {error.reason}"
+        if isinstance(error, TimeoutError):
+            return "it does not answer in time"
+        if isinstance(error, KafkaConnectionError):
+            return "it closes the connection; does it expect TLS or SASL, or none?"
+        return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+class Cluster:
+    """Asks about topics. Never by name, since a broker may make a topic that it is asked for."""
+
+    def __init__(self, admin: AIOKafkaAdminClient, config: KafkaConfig) -> None:
+        self._admin = admin
+        self._config = config
+
+    async def partitions(self) -> list[TopicPartition]:
+        """The partitions of every topic that the source reads. Raises Transient where one is not there."""
+        found = {topic["topic"]: topic for topic in await self._ask()}
+        if self._config.pattern is not None:
+            names = [name for name in found if re.fullmatch(self._config.pattern, name)]
+            names = sorted(name for name in names if not found[name]["is_internal"])
+            if not names:
+                raise Transient(f"there is no topic that the pattern '{self._config.pattern}' matches", AWAY_S)
+        else:
+            names = sorted(self._config.topics)
+            missing = [name for name in names if name not in found or not found[name]["partitions"]]
+            if missing:
+                text = f"the topic '{missing[0]}' does not exist, or lhd's user may not see it"
+                raise Transient(text, AWAY_S)
+        return [TopicPartition(name, one["partition"]) for name in names for one in _in_order(found[name])]
+
+    async def _ask(self) -> list[dict[str, Any]]:
+        for left in reversed(range(_TRIES)):
+            try:
+                topics: list[dict[str, Any]] = await self._admin.describe_topics()
+            except (KafkaError, TimeoutError) as error:
+                if left == 0:
+                    raise Transient(AWAY, AWAY_S) from error
+            else:
+                return topics
+        raise AssertionError
+
+    async def is_compacted(self, topic: str) -> bool:
+        """Whether records of the topic may go before their time; False where lhd's user may not know."""
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic, {"cleanup.policy": None})
+        try:
+            answers = await self._admin.describe_configs([resource])
+        except (KafkaError, TimeoutError) as error:
+            raise Transient(AWAY, AWAY_S) from error
+        resources = [one for answer in answers for one in answer.to_object()["resources"]]
+        return any("compact" in (entry["config_value"] or "") for one in resources for entry in one["config_entries"])
+
+
+def _in_order(topic: dict[str, Any]) -> list[dict[str, Any]]:
+    return sorted(topic["partitions"], key=lambda one: int(one["partition"]))
+
+
+def is_stray() -> bool:
+    """Whether a cancellation just caught is nobody's: aiokafka cancels what waits for a connection that it closes."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() == 0
+
+
+@asynccontextmanager
+async def connect(client: Client) -> AsyncIterator[Cluster]:
+    """A connection to the cluster. Raises Transient where there is none."""
+    admin = AIOKafkaAdminClient(**client.options)
+    try:
+        try:
+            await admin.start()
+        except (KafkaError, OSError) as error:
+            raise await client.unreachable(error) from error
+        yield Cluster(admin, client.config)
+    finally:
+        await admin.close()
