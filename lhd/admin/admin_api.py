@@ -96,6 +96,8 @@ class _AdminApi:
     async def retry_dead(self, request: web.BaseRequest) -> web.Response:
         source, identity, letter = await self._letter(request)
         decision = await self._intake(source, _tenant(request)).retry(identity, letter)
+        if decision is None:
+            return json_response({"verdict": "returned", "id": letter.delivery_id, "reason": ""})
         return json_response({"verdict": decision.verdict, "id": decision.delivery_id, "reason": decision.reason})
 
     async def drop_dead(self, request: web.BaseRequest) -> web.Response:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 
 from lhd.core.commands import Command
-from lhd.core.commands.deliveries import WHOLE, Decision, Deliver, Rehearse
+from lhd.core.commands.deliveries import WHOLE, Decision, Deliver, DropDeadLetter, Rehearse
 from lhd.core.kinds import DeadLetter, Verdict
 from lhd.engine import Engine
 from lhd.errors import Code, Rejection
@@ -99,8 +99,18 @@ class Intake:
             return Acknowledgement()
         return await self.acknowledgements.wait(receipt.event_id, ack)
 
-    async def retry(self, identity: str, letter: DeadLetter) -> Decision:
-        """Deliver a dead letter again under its identity. Raises Rejection where that cannot be."""
+    async def retry(self, identity: str, letter: DeadLetter) -> Decision | None:
+        """Deliver a dead letter again under its identity; None where it comes once more by itself instead.
+
+        Raises Rejection where neither can be.
+        """
+        try:
+            is_back = await self._source.bring_back(json.loads(letter.attributes))
+        except ValueError as error:
+            raise Rejection(Code.FAILED_PRECONDITION, str(error)) from None
+        if is_back:
+            await self._engine.submit(Command(self.tenant, DropDeadLetter(self._name, identity)))
+            return None
         if letter.is_cut:
             raise Rejection(Code.FAILED_PRECONDITION, "not all of its bytes are kept; its sender has to send it again")
         try:

@@ -138,8 +138,13 @@ class SourceContext(ABC):
         """
 
     @abstractmethod
-    async def positions(self) -> dict[str, Any]:
-        """All positions that were committed, by part."""
+    async def positions(
+        self, parts: Sequence[str] | None = None, *, after: str = "", limit: int | None = None
+    ) -> dict[str, Any]:
+        """The positions that were committed, by part: of these parts, or of all in the order of their names.
+
+        Of all, only of those whose names come after ``after``, and at most ``limit``.
+        """
 
     @abstractmethod
     async def position(self, part: str) -> Any:
@@ -211,7 +216,7 @@ class Source(ABC, Generic[C]):
         The source counts as up from its first await on.
         """
 
-    def decode(self, raw: bytes, headers: Mapping[str, str], query: Mapping[str, str]) -> list[Event]:
+    def decode(self, raw: bytes, headers: Mapping[str, str | None], query: Mapping[str, str]) -> list[Event]:
         """The events that arrive as these bytes, for rehearsals, tests in the configuration and retries.
 
         Raises ValueError, whose text holds nothing of the bytes. This one reads JSON, else text, else bytes.
@@ -223,6 +228,14 @@ class Source(ABC, Generic[C]):
         except ValueError:
             pass
         return [Event(body, headers=headers, query=query, raw=raw)]
+
+    async def bring_back(self, attributes: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        """Have the signal of a dead letter come once more by itself, for ``lhd dead retry``; False where it cannot.
+
+        Then it is decoded and mapped again. ``attributes`` are the event's mappings, by their names in expressions.
+        Raises ValueError, whose text holds nothing of the payload, where nothing can be done.
+        """
+        return False
 
     async def send(self, raw: bytes, headers: Mapping[str, str], now_ms: int, http: str) -> Sent:  # noqa: ARG002
         """Bring these bytes to the running source as its sender would, for ``lhd send``.

@@ -75,8 +75,10 @@ class _Context(SourceContext):
             self.cursor = cursor
         return receipts
 
-    async def positions(self) -> dict[str, Any]:
-        return await self._runner.positions()
+    async def positions(
+        self, parts: Sequence[str] | None = None, *, after: str = "", limit: int | None = None
+    ) -> dict[str, Any]:
+        return await self._runner.positions(parts, after, limit)
 
     async def position(self, part: str) -> Any:
         return await self._runner.position(part)
@@ -231,8 +233,12 @@ class SourceRunner:
         text = await self._reader.get(kinds.CURSOR, (self._tenant, self.name, part))
         return None if text is None else orjson.loads(text)
 
-    async def positions(self) -> dict[str, Any]:
-        """The positions of all parts."""
-        query = "SELECT part, value FROM cursor WHERE tenant = ? AND source = ? AND part <> ?"
-        rows = await self._reader.fetch(query, (self._tenant, self.name, WHOLE))
+    async def positions(self, parts: Sequence[str] | None, after: str, limit: int | None) -> dict[str, Any]:
+        """See SourceContext."""
+        query = "SELECT part, value FROM cursor WHERE tenant = ? AND source = ? AND part > ?"
+        values: tuple[Any, ...] = (self._tenant, self.name, after)
+        if parts is not None:
+            query += " AND part IN (SELECT value FROM json_each(?))"
+            values += (orjson.dumps(parts).decode(),)
+        rows = await self._reader.fetch(f"{query} ORDER BY part LIMIT ?", (*values, -1 if limit is None else limit))
         return {part: orjson.loads(text) for part, text in rows}

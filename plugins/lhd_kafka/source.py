@@ -67,7 +67,7 @@ class Kafka(Source[KafkaConfig]):
                     context.report(str(stalled))
                     await anyio.sleep(_RECONNECT_S)
 
-    def decode(self, raw: bytes, headers: Mapping[str, str], query: Mapping[str, str]) -> list[Event]:  # noqa: ARG002
+    def decode(self, raw: bytes, headers: Mapping[str, str | None], query: Mapping[str, str]) -> list[Event]:  # noqa: ARG002
         """The event of a record with this value and these headers; no bytes stand for a tombstone."""
         if raw == b"" and self.config.format not in ("text", "bytes", "protobuf"):
             poison, unwanted = tombstone(self.config)

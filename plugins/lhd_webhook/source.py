@@ -61,10 +61,10 @@ class Webhook(Source[WebhookConfig]):
             context.http_route(method, self.config.path, _Door(self, context).handle)
         await anyio.sleep_forever()
 
-    def decode(self, raw: bytes, headers: Mapping[str, str], query: Mapping[str, str]) -> list[Event]:
+    def decode(self, raw: bytes, headers: Mapping[str, str | None], query: Mapping[str, str]) -> list[Event]:
         """See Source; ``raw`` has been verified and inflated. Raises Refused, which is a ValueError."""
         hidden = _CREDENTIAL_HEADERS | self.verifier.credential_headers
-        shown = {name: value for name, value in headers.items() if name not in hidden}
+        shown = {name: value for name, value in headers.items() if name not in hidden and value is not None}
         asked = {name: value for name, value in query.items() if name not in _CREDENTIAL_PARAMETERS}
         if self.config.cloudevents:
             by_body = self.config.identity == "body"

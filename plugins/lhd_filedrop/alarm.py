@@ -1,0 +1,91 @@
+"""Says that something may have happened in the folder: inotify(7) where it is to be had, else nobody.
+
+It is an alarm clock and no more: what has happened is found out by looking, so nothing depends on what it says.
+"""
+
+import asyncio
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import anyio
+
+from lhd_filedrop.folder import DONE, FAILED
+
+_CLOSE_WRITE, _MOVED_TO, _CREATE, _DELETE_SELF, _MOVE_SELF = 0x8, 0x80, 0x100, 0x400, 0x800
+_ONLY_FOLDERS = 0x01000000
+_MASK = _CLOSE_WRITE | _MOVED_TO | _CREATE | _DELETE_SELF | _MOVE_SELF | _ONLY_FOLDERS
+_FOLDERS_MAX = 1_000
+_READ_BYTES = 65_536
+LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "ramfs", "f2fs", "zfs", "jfs", "bcachefs"})
+"""File systems of which the kernel sees every change."""
+
+
+def file_system(path: Path) -> str:
+    """The type of the file system that holds a path, as proc(5) names it; "" where that cannot be known."""
+    device = os.stat(path).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with suppress(OSError), Path("/proc/self/mountinfo").open() as mounts:
+        for line in mounts:
+            fields = line.split()
+            if fields[2] == wanted:
+                return fields[fields.index("-") + 1]
+    return ""
+
+
+class Alarm:
+    """Rings when a folder, or one inside it, may have changed."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._handle = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC) if enabled else -1
+        self._rung = anyio.Event()
+        if self._handle >= 0:
+            asyncio.get_running_loop().add_reader(self._handle, self._heard)
+
+    @property
+    def works(self) -> bool:
+        """Whether it can ring at all."""
+        return self._handle >= 0
+
+    def _heard(self) -> None:
+        with suppress(BlockingIOError):
+            while os.read(self._handle, _READ_BYTES):
+                pass
+        self._rung.set()
+
+    def watch(self, root: Path, *, recursive: bool) -> None:
+        """Listen to a folder, and to the first thousand inside it; listening twice changes nothing. May block."""
+        if self._handle < 0:
+            return
+        top = os.fsencode(root)
+        folders = islice(_folders(top), _FOLDERS_MAX) if recursive else (top,)
+        for path in folders:
+            self._libc.inotify_add_watch(self._handle, path, _MASK)
+
+    def ring(self) -> None:
+        """Ring, whatever the folder does."""
+        self._rung.set()
+
+    async def wait(self, most_s: float) -> None:
+        """Return when it has rung since the last time, or after ``most_s`` seconds."""
+        with anyio.move_on_after(most_s):
+            await self._rung.wait()
+        self._rung = anyio.Event()
+
+    def close(self) -> None:
+        """Ring no more."""
+        if self._handle >= 0:
+            asyncio.get_running_loop().remove_reader(self._handle)
+            os.close(self._handle)
+            self._handle = -1
+
+
+def _folders(top: bytes) -> Iterator[bytes]:
+    for folder, inner, _ in os.walk(top):
+        yield folder
+        ours = (DONE, FAILED) if folder == top else ()
+        inner[:] = [name for name in inner if not name.startswith(b".") and name not in ours]

@@ -1,0 +1,65 @@
+"""Files and records as events."""
+
+import os
+from typing import Any
+
+from lhd.plugin import Event
+from lhd_filedrop.config import FileDropConfig
+from lhd_filedrop.folder import Taken
+from lhd_filedrop.inflating import compression
+from lhd_filedrop.reading import Facts
+from lhd_filedrop.records import Record
+
+
+def text(name: bytes) -> str:
+    """A name as routes and people see it; bytes that are no UTF-8 are written in hexadecimal."""
+    return name.decode("utf-8", "backslashreplace")
+
+
+def stem(name: bytes, config: FileDropConfig) -> bytes:
+    """A name without its suffix, and without the one of its compression."""
+    if compression(name) in config.decompress:
+        name = os.path.splitext(name)[0]
+    return os.path.splitext(name)[0]
+
+
+def file_names(file: Taken, facts: Facts | None, config: FileDropConfig) -> dict[str, Any]:
+    """What routes see as ``file``."""
+    names: dict[str, Any] = {
+        "name": text(file.name),
+        "stem": text(stem(file.name, config)),
+        "path": text(file.path),
+    }
+    if facts is not None:
+        names |= {"size": facts.size, "mtime": facts.mtime_ms, "sha256": facts.sha256}
+    return names
+
+
+def record_event(file: Taken, facts: Facts, record: Record, config: FileDropConfig) -> Event:
+    """The event of a record, known by its file's contents and claim, and by its number.
+
+    Of a claimed file whose records are events of their own the claim alone counts: when it was mended and comes again,
+    the records before the mended one are known.
+    """
+    contents = "" if file.claim and config.unit == "record" else facts.sha256
+    return Event(
+        record.value,
+        id=(contents, file.part, record.place.index),
+        file=file_names(file, facts, config),
+        record={"index": record.place.index, "line": record.place.line},
+        meta={"claim": file.part},
+        raw=record.head + record.raw,
+        poison=record.poison,
+    )
+
+
+def failed_event(file: Taken, facts: Facts | None, reason: str, data: bytes | None, config: FileDropConfig) -> Event:
+    """The event of a file that cannot be read; without ``data`` it can be retried only from ``failed``."""
+    return Event(
+        None,
+        id=("failed", "" if facts is None else facts.sha256, file.part),
+        file=file_names(file, facts, config),
+        meta={"claim": file.part},
+        raw=data,
+        poison=reason,
+    )

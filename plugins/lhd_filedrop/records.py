@@ -1,0 +1,159 @@
+"""The records of a file that has one on each line, or in CSV, one after the other and each with its place."""
+
+import csv
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+from lhd_filedrop.config import FileDropConfig
+from lhd_filedrop.failed import Failed
+
+_PIECE_BYTES = 1_048_576
+Decode = Callable[[bytes], Any]
+"""The value of a line. Raises Failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record begins: an offset in the inflated file, its number from 0, and its line from 1."""
+
+    offset: int = 0
+    index: int = 0
+    line: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record: where it begins and the next one does, its bytes, and its value; or why it cannot be read.
+
+    Of a record that is too long there are the first bytes only. ``head`` is what has to stand before its bytes so that
+    they can be read on their own.
+    """
+
+    place: Place
+    next: Place
+    raw: bytes
+    value: Any = None
+    poison: str = ""
+    head: bytes = b""
+
+
+def skip(stream: IO[bytes], count: int) -> None:
+    """Go over bytes of a stream. Raises Failed where it has fewer."""
+    if stream.seekable():
+        stream.seek(count, os.SEEK_CUR)
+        return
+    while count > 0:
+        piece = stream.read(min(count, _PIECE_BYTES))
+        if not piece:
+            raise Failed("it is shorter than it was")
+        count -= len(piece)
+
+
+def read_line(stream: IO[bytes], most: int) -> tuple[bytes, int]:
+    """The next line with its end, cut after ``most`` bytes, and how long it is in truth; 0 at the end of the file."""
+    line = stream.readline(most + 1)
+    length = len(line)
+    if length <= most:
+        return line, length
+    piece = line
+    while piece and not piece.endswith(b"\n"):
+        piece = stream.readline(_PIECE_BYTES)
+        length += len(piece)
+    return line[:most], length
+
+
+def lines(stream: IO[bytes], place: Place, most: int, decode: Decode, *, skip_blank: bool) -> Iterator[Record]:
+    """The lines from a place on, at which the stream stands."""
+    while True:
+        raw, length = read_line(stream, most)
+        if length == 0:
+            return
+        content = raw.rstrip(b"\r\n")
+        is_record = bool(content.strip()) or not skip_blank
+        after = Place(place.offset + length, place.index + is_record, place.line + 1)
+        if is_record:
+            yield _decoded(Record(place, after, content), decode, is_cut=length > len(raw), most=most)
+        place = after
+
+
+def _decoded(record: Record, decode: Decode, *, is_cut: bool, most: int) -> Record:
+    value, poison = None, ""
+    if is_cut:
+        poison = f"it has more than {most} bytes"
+    else:
+        try:
+            value = decode(record.raw)
+        except Failed as error:
+            poison = error.reason + ("" if error.column is None else f": column {error.column}")
+    return Record(record.place, record.next, record.raw, value, poison)
+
+
+class CsvRecords:
+    """The records of CSV (RFC 4180). After one that is broken the next line is taken for the beginning of another."""
+
+    def __init__(self, config: FileDropConfig, stream: IO[bytes], place: Place) -> None:
+        self._config = config
+        self._stream = stream
+        self._place = place
+        self._taken = bytearray()
+        self._length = 0
+
+    def read(self, header: list[str] | None, head: bytes = b"") -> Iterator[Record]:
+        """With a header, whose bytes are ``head``, records are maps, else lists.
+
+        Raises Failed for a record that does not end.
+        """
+        while True:
+            record = self._next(header, head)
+            if record is None:
+                return
+            if record.next.index > record.place.index:
+                yield record
+
+    def header(self) -> tuple[list[str], Record] | None:
+        """The names of the fields, with the record that holds them; None in an empty file. Raises Failed."""
+        record = self._next(None)
+        if record is None:
+            return None
+        if record.poison:
+            raise Failed(f"the header cannot be read: {record.poison}", record.place.line)
+        fields: list[str] = record.value or []
+        if not fields or len(set(fields)) < len(fields):
+            raise Failed("the header is empty, or names a field twice", record.place.line)
+        return fields, record
+
+    def _next(self, header: list[str] | None, head: bytes = b"") -> Record | None:
+        self._taken.clear()
+        self._length = 0
+        poison, fields = "", None
+        try:
+            fields = next(csv.reader(self._lines(), **self._config.csv.options()), None)
+        except csv.Error as error:
+            poison = f"it is not CSV: {error}"
+        except UnicodeDecodeError:
+            poison = f"it is not {self._config.encoding}"
+        if self._length == 0:
+            return None
+        value: Any = fields
+        if header is not None and fields and not poison:
+            value = dict(zip(header, fields, strict=False))
+            if len(fields) != len(header):
+                value, poison = None, f"it has {len(fields)} fields, the header has {len(header)}"
+        raw, place = bytes(self._taken), self._place
+        is_record = bool(fields or poison)
+        self._place = Place(place.offset + self._length, place.index + is_record, place.line + raw.count(b"\n"))
+        return Record(place, self._place, raw, value, poison, head)
+
+    def _lines(self) -> Iterator[str]:
+        most = self._config.record_bytes_max
+        while True:
+            raw, length = read_line(self._stream, most)
+            if length == 0:
+                return
+            self._taken += raw
+            self._length += length
+            if self._length > most:
+                raise Failed(f"a record has more than {most} bytes; is a quote open?", self._place.line)
+            yield raw.decode(self._config.encoding)
