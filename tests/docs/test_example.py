@@ -186,7 +186,10 @@ def test_the_example_passes_lhd_check(usable: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/operating.md", "docs/kafka.md", "docs/filedrop.md", "config.example.toml"])
+PAGES = ["README.md", "docs/operating.md", "docs/kafka.md", "docs/filedrop.md", "config.example.toml"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_command_that_a_page_mentions_exists(page: str) -> None:
     text = (ROOT / page).read_text()
     code = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL) + re.findall(r"`(lhd [^`\n]*)`", text))
