@@ -24,8 +24,8 @@ from lhd.store import Reader
 class Reset(Protocol):
     """Has a source begin anew; returns its epoch."""
 
-    def __call__(self, *, new_epoch: bool) -> Awaitable[int]:
-        """With ``new_epoch`` nothing that it reads has been seen before. Raises Rejection."""
+    def __call__(self, part: str, *, new_epoch: bool) -> Awaitable[int]:
+        """All of it, or a part. With ``new_epoch`` nothing that it reads has been seen before. Raises Rejection."""
         ...
 
 
@@ -124,8 +124,9 @@ class _AdminApi:
         name = request.query.get("source", "")
         if name not in self._resets:
             raise Rejection(Code.NOT_FOUND, f"the running daemon has no source '{name}'")
-        epoch = await self._resets[name](new_epoch=request.query.get("epoch") == "next")
-        return json_response({"source": name, "epoch": epoch})
+        part = request.query.get("part", "")
+        epoch = await self._resets[name](part, new_epoch=request.query.get("epoch") == "next")
+        return json_response({"source": name, "part": part, "epoch": epoch})
 
     async def rehearse(self, request: web.BaseRequest) -> web.Response:
         asked = orjson.loads(await request.content.read())

@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 
 from lhd.core.commands import Command
-from lhd.core.commands.deliveries import WHOLE, Decision, Deliver, DropDeadLetter, Rehearse
+from lhd.core.commands.deliveries import WHOLE, Decision, Deliver, DropDeadLetter, Rehearse, Unmapped
 from lhd.core.kinds import DeadLetter, Verdict
 from lhd.engine import Engine
 from lhd.errors import Code, Rejection
@@ -64,6 +64,7 @@ class Intake:
         positions: Mapping[str, Any] = MappingProxyType({}),
         *,
         whole: bool = False,
+        bury: bool = False,
     ) -> list[Receipt]:
         """Store events, cursor and positions in one transaction; a receipt for each event, once that is durable.
 
@@ -80,9 +81,9 @@ class Intake:
         deliveries = tuple(self._routes.map(event, meta) for event in events)
         stored = None if cursor is KEEP else orjson.dumps(cursor).decode()
         parts = {part: None if one is None else orjson.dumps(one).decode() for part, one in positions.items()}
-        command = Command(self.tenant, Deliver(self._name, deliveries, stored, parts, whole))
+        request = Deliver(self._name, deliveries, stored, parts, whole)
         try:
-            decisions = await self._engine.submit(command)
+            decisions = await self._decide(request, bury=bury)
         except Rejection as rejection:
             raise Transient(rejection.text, _TRY_AGAIN_S) from rejection
         if whole:
@@ -91,6 +92,28 @@ class Intake:
                     raise Poisoned(number, decision.reason)
         self.kept.keep(events)
         return [self._receipt(decision, one.route) for decision, one in zip(decisions, deliveries, strict=True)]
+
+    async def _decide(self, request: Deliver, *, bury: bool) -> list[Decision]:
+        try:
+            decisions: list[Decision] = await self._engine.submit(Command(self.tenant, request))
+        except Rejection as rejection:
+            if rejection.code != Code.INTERNAL or not bury:
+                raise
+            return await self._bury(request, rejection.text)
+        return decisions
+
+    async def _bury(self, request: Deliver, reason: str) -> list[Decision]:
+        """Store signals of which one meets a bug: each on its own, that one as a dead letter, and the cursor last."""
+        if not request.deliveries:
+            raise Rejection(Code.INTERNAL, reason)
+        if len(request.deliveries) == 1 or request.whole:
+            dead = [replace(one, mapped=Unmapped(Verdict.DEAD, reason)) for one in request.deliveries]
+            return await self._decide(replace(request, deliveries=tuple(dead)), bury=False)
+        decisions = []
+        *first, last = (replace(request, deliveries=(one,)) for one in request.deliveries)
+        for one in first:
+            decisions += await self._decide(replace(one, cursor=None, positions={}), bury=True)
+        return decisions + await self._decide(last, bury=True)
 
     async def acknowledge(self, receipt: Receipt) -> Acknowledgement:
         """Wait for what the route of an accepted event says, or of one that is accepted already."""

@@ -110,11 +110,6 @@ class SourceContext(ABC):
     """A structlog logger that names the source. No payload and no secret belongs into a log."""
     cursor: Any
     """The JSON-like value that the source committed last, or None."""
-    epoch: int
-    """How often an operator has said, with ``lhd source reset --epoch``, that what the source reads has begun anew.
-
-    A part of the ``id`` of events whose place could otherwise be that of older ones.
-    """
 
     @property
     @abstractmethod
@@ -129,12 +124,23 @@ class SourceContext(ABC):
         cursor: Any = KEEP,
         positions: Mapping[str, Any] = MappingProxyType({}),
         whole: bool = False,
+        bury: bool = False,
     ) -> list[Receipt]:
         """Store the events, the cursor and the positions in one transaction; returns when that is durable.
 
         ``positions`` are further cursors, for sources of several parts; a position of None is forgotten. One receipt
         for each event, in order. Acknowledge outside only afterwards. Raises Overloaded, and Transient where nothing
         could be stored for another reason; with ``whole`` also Poisoned: where one event would be dead none is stored.
+        With ``bury`` an event that lhd cannot store because of a bug of its own is a dead letter and stops no other:
+        for sources that would otherwise come to it again for ever. Events are then stored one by one, the cursor last.
+        """
+
+    @abstractmethod
+    def epoch(self, part: str = "") -> int:
+        """How often an operator has said, with ``lhd source reset --epoch``, that this part has begun anew.
+
+        Of a part that counts what was said of the whole source, too. Make it a part of the ``id`` of events whose place
+        could otherwise be that of older ones.
         """
 
     @abstractmethod

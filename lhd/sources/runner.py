@@ -16,6 +16,7 @@ from lhd.core import kinds
 from lhd.core.commands import Command
 from lhd.core.commands.deliveries import WHOLE, ResetSource
 from lhd.engine import Engine
+from lhd.errors import Code, Rejection
 from lhd.http import HttpListener
 from lhd.intake.intake import Intake, Refusals
 from lhd.metrics import SOURCE_RESTARTS, SOURCE_UP, source_counter, source_gauge
@@ -48,11 +49,11 @@ class State(StrEnum):
 
 
 class _Context(SourceContext):
-    def __init__(self, runner: "SourceRunner", cursor: Any, epoch: int) -> None:
+    def __init__(self, runner: "SourceRunner", cursor: Any, epochs: dict[str, int]) -> None:
         self.name = runner.name
         self.log = structlog.get_logger("lhd.source").bind(source=runner.name)
         self.cursor = cursor
-        self.epoch = epoch
+        self._epochs = epochs
         self._runner = runner
         self._paths: list[tuple[str, str]] = []
 
@@ -69,8 +70,9 @@ class _Context(SourceContext):
         cursor: Any = KEEP,
         positions: Mapping[str, Any] = MappingProxyType({}),
         whole: bool = False,
+        bury: bool = False,
     ) -> list[Receipt]:
-        receipts = await self._runner.intake.commit(events, cursor, positions, whole=whole)
+        receipts = await self._runner.intake.commit(events, cursor, positions, whole=whole, bury=bury)
         if cursor is not KEEP:
             self.cursor = cursor
         return receipts
@@ -82,6 +84,9 @@ class _Context(SourceContext):
 
     async def position(self, part: str) -> Any:
         return await self._runner.position(part)
+
+    def epoch(self, part: str = WHOLE) -> int:
+        return sum(self._epochs.get(name, 0) for name in {WHOLE, part})
 
     def report(self, text: str) -> None:
         self._runner.reason = text
@@ -171,15 +176,22 @@ class SourceRunner:
                 self.restarts += 1
                 SOURCE_RESTARTS.labels(self.name).inc()
 
-    async def reset(self, *, new_epoch: bool) -> int:
-        """Stop the source, forget where it was, and start it again; returns its epoch, the next one if ``new_epoch``.
+    async def reset(self, part: str = WHOLE, *, new_epoch: bool) -> int:
+        """Stop the source, forget where it was, in all or in one part, and start it again.
 
-        Raises Rejection where that cannot be stored.
+        Returns the epoch of the source or part, the next one if ``new_epoch``. Raises Rejection where that cannot be
+        stored, or there is no such part.
         """
         self._scope.cancel()
         async with self._busy:
-            epoch: int = await self.engine.submit(Command(self._tenant, ResetSource(self.name, new_epoch)))
-        self._log.warning("the source begins anew, by order of an operator", epoch=epoch)
+            inside = f"{part}/"
+            positions = () if part == WHOLE else tuple(await self.positions(None, inside, None))
+            positions = tuple(one for one in positions if one.startswith(inside))
+            if part != WHOLE and not positions:
+                raise Rejection(Code.NOT_FOUND, f"the source '{self.name}' has no part '{part}' that it has read of")
+            request = ResetSource(self.name, new_epoch, part, positions)
+            epoch: int = await self.engine.submit(Command(self._tenant, request))
+        self._log.warning("the source begins anew, by order of an operator", part=part, epoch=epoch)
         return epoch
 
     def _log_failure(self, wait_s: float) -> None:
@@ -200,8 +212,7 @@ class SourceRunner:
             self.state = State.FAULTED
             self.reason = f"tenant: there is no tenant '{self._tenant}'; create it with PutTenant"
             return back_off_s
-        epoch = await self._reader.get(kinds.SOURCE_EPOCH, (self._tenant, self.name)) or 0
-        context = _Context(self, await self.position(WHOLE), epoch)
+        context = _Context(self, await self.position(WHOLE), await self._epochs())
         self.state, self.reason = State.RUNNING, ""
         SOURCE_UP.labels(self.name).set(1)
         try:
@@ -227,6 +238,10 @@ class SourceRunner:
             SOURCE_UP.labels(self.name).set(0)
         self.state = State.FAULTED
         return back_off_s
+
+    async def _epochs(self) -> dict[str, int]:
+        query = "SELECT part, epoch FROM source_epoch WHERE tenant = ? AND source = ?"
+        return dict(await self._reader.fetch(query, (self._tenant, self.name)))
 
     async def position(self, part: str) -> Any:
         """What was committed last as the position of a part."""

@@ -374,7 +374,7 @@ TABLES: tuple[Table, ...] = (
     ),
     Table(
         kinds.SOURCE_EPOCH,
-        ("tenant", "source"),
+        ("tenant", "source", "part"),
         ("epoch",),
         lambda _, epoch: (epoch,),
         ("epoch",),

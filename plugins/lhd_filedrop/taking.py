@@ -256,7 +256,7 @@ class Taking:
     ) -> list[Receipt]:
         while True:
             try:
-                return await self.context.commit(events, positions=positions, whole=whole)
+                return await self.context.commit(events, positions=positions, whole=whole, bury=True)
             except Overloaded as error:
                 await anyio.sleep(error.after_s)
 

@@ -1,6 +1,5 @@
 """The cluster as an administrator sees it: its topics and partitions, and why a broker cannot be reached."""
 
-import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator
@@ -20,8 +19,10 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from lhd.plugin import Transient
+from lhd.plugin import ConfigError, Transient
+from lhd_kafka.clients import closing
 from lhd_kafka.config import KafkaConfig
+from lhd_kafka.security import is_loopback
 
 AWAY = "the brokers do not answer"
 AWAY_S = 5.0
@@ -29,6 +30,14 @@ AWAY_S = 5.0
 FAULT_S = 60.0
 """After so many seconds something is looked at again that an operator has to mend."""
 _TRIES = 3
+
+
+class Missing(Transient):
+    """Topics that are to be read do not exist."""
+
+    def __init__(self, text: str, topics: list[str]) -> None:
+        super().__init__(text, AWAY_S)
+        self.topics = topics
 
 
 @dataclass(frozen=True)
@@ -85,37 +94,46 @@ class Client:
 
 
 class Cluster:
-    """Asks about topics. Never by name, since a broker may make a topic that it is asked for."""
+    """Asks about topics."""
 
     def __init__(self, admin: AIOKafkaAdminClient, config: KafkaConfig) -> None:
         self._admin = admin
         self._config = config
 
+    async def require_private(self) -> None:
+        """Raise ConfigError where a secret would be sent in the clear to brokers that the first one has named."""
+        sasl = self._config.sasl
+        if sasl is None or not sasl.sends_secret or self._config.tls is not None or self._config.insecure:
+            return
+        brokers = (await self._admin.describe_cluster())["brokers"]
+        if not all(is_loopback(f"{broker['host']}:{broker['port']}") for broker in brokers):
+            raise ConfigError("tls", "there are brokers beyond loopback, which would be sent the secret in the clear")
+
     async def partitions(self) -> list[TopicPartition]:
-        """The partitions of every topic that the source reads. Raises Transient where one is not there."""
-        found = {topic["topic"]: topic for topic in await self._ask()}
-        if self._config.pattern is not None:
-            names = [name for name in found if re.fullmatch(self._config.pattern, name)]
-            names = sorted(name for name in names if not found[name]["is_internal"])
+        """The partitions of every topic that the source reads. Raises Missing, and Transient."""
+        config = self._config
+        found = {topic["topic"]: topic for topic in await self._ask(list(config.topics) or None)}
+        if config.pattern is not None:
+            names = [name for name, one in found.items() if not one["is_internal"]]
+            names = [name for name in names if re.fullmatch(config.pattern, name)]
             if not names:
-                raise Transient(f"there is no topic that the pattern '{self._config.pattern}' matches", AWAY_S)
+                raise Missing(f"there is no topic that the pattern '{config.pattern}' matches", [])
         else:
-            names = sorted(self._config.topics)
+            names = list(config.topics)
             missing = [name for name in names if name not in found or not found[name]["partitions"]]
             if missing:
-                text = f"the topic '{missing[0]}' does not exist, or lhd's user may not see it"
-                raise Transient(text, AWAY_S)
-        return [TopicPartition(name, one["partition"]) for name in names for one in _in_order(found[name])]
+                raise Missing(f"the topic '{missing[0]}' does not exist, or lhd's user may not see it", missing)
+        return sorted(TopicPartition(name, one["partition"]) for name in names for one in found[name]["partitions"])
 
-    async def _ask(self) -> list[dict[str, Any]]:
+    async def _ask(self, topics: list[str] | None) -> list[dict[str, Any]]:
         for left in reversed(range(_TRIES)):
             try:
-                topics: list[dict[str, Any]] = await self._admin.describe_topics()
+                answer: list[dict[str, Any]] = await self._admin.describe_topics(topics)
             except (KafkaError, TimeoutError) as error:
                 if left == 0:
                     raise Transient(AWAY, AWAY_S) from error
             else:
-                return topics
+                return answer
         raise AssertionError
 
     async def is_compacted(self, topic: str) -> bool:
@@ -129,25 +147,15 @@ class Cluster:
         return any("compact" in (entry["config_value"] or "") for one in resources for entry in one["config_entries"])
 
 
-def _in_order(topic: dict[str, Any]) -> list[dict[str, Any]]:
-    return sorted(topic["partitions"], key=lambda one: int(one["partition"]))
-
-
-def is_stray() -> bool:
-    """Whether a cancellation just caught is nobody's: aiokafka cancels what waits for a connection that it closes."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() == 0
-
-
 @asynccontextmanager
 async def connect(client: Client) -> AsyncIterator[Cluster]:
     """A connection to the cluster. Raises Transient where there is none."""
     admin = AIOKafkaAdminClient(**client.options)
-    try:
+    async with closing(admin):
+        cluster = Cluster(admin, client.config)
         try:
             await admin.start()
+            await cluster.require_private()
         except (KafkaError, OSError) as error:
             raise await client.unreachable(error) from error
-        yield Cluster(admin, client.config)
-    finally:
-        await admin.close()
+        yield cluster

@@ -15,7 +15,7 @@ from lhd_kafka.security import Sasl, Tls, is_loopback
 def _broker(text: str) -> str:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"'{text}' is no broker, as kafka.example.com:9092")
+        raise ValueError("write a broker as host:port, kafka.example.com:9092 for instance")
     return text
 
 
@@ -41,6 +41,8 @@ class StartAt(Model):
     def _has_offset(self) -> "StartAt":
         if self.timestamp.tzinfo is None:
             raise ValueError("write the time with its offset, as 2026-01-31T00:00:00Z")
+        if self.timestamp.timestamp() < 0:
+            raise ValueError("records have no times before 1970")
         return self
 
 

@@ -5,11 +5,13 @@ from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import aiohttp
+import anyio
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.message import DecodeError, Message
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lhd.plugin import (
     ConfigError,
@@ -22,6 +24,7 @@ from lhd.plugin import (
     parse_media,
     parse_text,
 )
+from lhd_kafka.security import is_loopback
 
 Format = Literal["json", "text", "bytes", "cloudevents", "json-registry", "avro", "protobuf"]
 Headers = Mapping[str, str | None]
@@ -32,6 +35,7 @@ _MAGIC = 0
 _PREFIX_BYTES = 5
 _REGISTRY_TIMEOUT_S = 10.0
 _TRY_AGAIN_S = 5.0
+_UNKNOWN_S = 60.0
 
 
 class SchemaMissing(Exception):
@@ -48,9 +52,16 @@ class Registry(Model):
     https://docs.confluent.io/platform/current/schema-registry/develop/api.html
     """
 
-    url: str = Field(pattern=r"^https?://", description="Its address.")
+    url: str = Field(pattern=r"^https?://[^@]+$", description="Its address, without a user in it.")
     username: str | None = Field(None, description="The user, of HTTP Basic.")
-    password: Secret | None = Field(None, description="The password.")
+    password: Secret | None = Field(None, description="The password; needs https, except on loopback.")
+
+    @model_validator(mode="after")
+    def _private(self) -> "Registry":
+        parts = urlsplit(self.url)
+        if self.password is not None and parts.scheme != "https" and not is_loopback(f"{parts.hostname}:0"):
+            raise ValueError("the password would be sent in the clear; use https")
+        return self
 
 
 def unframe(data: bytes) -> tuple[int, bytes]:
@@ -93,6 +104,8 @@ class Avro:
         self._registry = registry
         self._password = None if registry is None or registry.password is None else registry.password.read().decode()
         self._schemas: dict[int, Any] = {}
+        self._unknown: dict[int, float] = {}
+        """Until when the registry is not asked again for an id that it did not know."""
         self._schema: Any = None
         if schema_file is not None:
             try:
@@ -102,10 +115,14 @@ class Avro:
 
     def _parse(self, schema: Any) -> Any:
         try:
-            return self._fastavro.parse_schema(schema)
+            parsed = self._fastavro.parse_schema(schema)
         except Exception as error:
             # Whatever is wrong with a schema, fastavro has an exception for it without a common base.
             raise ValueError(type(error).__name__) from error
+        if _is_recursive(parsed, frozenset()):
+            # Values of any depth would end the process: fastavro reads them by recursion in C.
+            raise ValueError("it is recursive")
+        return parsed
 
     def convert(self, data: bytes, headers: Headers) -> Any:  # noqa: ARG002
         """See Convert."""
@@ -117,16 +134,29 @@ class Avro:
             schema = self._schemas[schema_id]
         stream = BytesIO(data)
         try:
-            value = self._fastavro.schemaless_reader(stream, schema, None)
+            value = _plain(self._fastavro.schemaless_reader(stream, schema, None))
         except Exception as error:  # noqa: BLE001
             # fastavro lets through whatever its parts raise for bytes that do not fit.
             raise Undecodable(f"it does not fit its Avro schema ({type(error).__name__})") from None
         if stream.tell() != len(data):
             raise Undecodable("it has more bytes than its Avro schema accounts for")
-        return _plain(value)
+        return value
 
     async def fetch(self, schema_id: int) -> None:
         """Ask the registry for a schema. Raises Transient, and Undecodable where it knows no such schema."""
+        if anyio.current_time() < self._unknown.get(schema_id, 0):
+            raise Undecodable(f"the registry knows no schema {schema_id}")
+        answer = await self._ask(schema_id)
+        if answer is None:
+            self._unknown[schema_id] = anyio.current_time() + _UNKNOWN_S
+            raise Undecodable(f"the registry knows no schema {schema_id}")
+        try:
+            self._schemas[schema_id] = self._parse(parse_json(answer["schema"].encode()))
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise Undecodable(f"schema {schema_id} of the registry is no Avro schema that can be read") from error
+
+    async def _ask(self, schema_id: int) -> Any:
+        """What the registry answers; None where it knows no such schema. Raises Transient."""
         assert self._registry is not None
         user = self._registry.username
         auth = None if user is None else aiohttp.BasicAuth(user, self._password or "")
@@ -135,17 +165,27 @@ class Avro:
         try:
             async with aiohttp.ClientSession(timeout=timeout, auth=auth) as session, session.get(url) as response:
                 if response.status == 404:
-                    raise Undecodable(f"the registry knows no schema {schema_id}")
+                    return None
                 if response.status != 200:
                     text = f"the schema registry answered {response.status} for schema {schema_id}"
                     raise Transient(text, _TRY_AGAIN_S)
-                answer = await response.json(content_type=None)
+                return parse_json(await response.read())
+        except Undecodable:
+            raise Transient("the schema registry answered what is not JSON", _TRY_AGAIN_S) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Transient(f"the schema registry {self._registry.url} does not answer", _TRY_AGAIN_S) from error
-        try:
-            self._schemas[schema_id] = self._parse(parse_json(answer["schema"].encode()))
-        except (KeyError, AttributeError, TypeError, ValueError) as error:
-            raise Undecodable(f"schema {schema_id} of the registry is no Avro schema") from error
+
+
+def _is_recursive(schema: Any, inside: frozenset[str]) -> bool:
+    """Whether a parsed schema names a type inside of itself."""
+    if isinstance(schema, str):
+        return schema in inside
+    if isinstance(schema, list):
+        return any(_is_recursive(one, inside) for one in schema)
+    inner = [field["type"] for field in schema.get("fields", ())]
+    inner += [schema[key] for key in ("items", "values", "type") if isinstance(schema.get(key), str | list | dict)]
+    within = inside | {schema["name"]} if "name" in schema else inside
+    return any(_is_recursive(one, within) for one in inner)
 
 
 class Protobuf:

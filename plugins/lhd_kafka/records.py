@@ -1,10 +1,10 @@
 """Records as events: their identity, key and headers, and the value that the source's format says."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from aiokafka import TopicPartition
 
-from lhd.plugin import Event, Undecodable
+from lhd.plugin import Event, Transient, Undecodable
 from lhd_kafka.config import KafkaConfig
 from lhd_kafka.converters import Converter, SchemaMissing
 from lhd_kafka.positions import Record
@@ -38,9 +38,9 @@ def _header(data: bytes | None) -> str | None:
 
 
 class Events:
-    """Makes the events of a source in an epoch."""
+    """Makes the events of a source; ``epoch`` tells that of a topic."""
 
-    def __init__(self, config: KafkaConfig, converter: Converter, epoch: int) -> None:
+    def __init__(self, config: KafkaConfig, converter: Converter, epoch: Callable[[str], int]) -> None:
         self._config = config
         self._converter = converter
         self._epoch = epoch
@@ -56,9 +56,13 @@ class Events:
                 body = await self._convert(record.value, headers)
             except Undecodable as error:
                 poison = str(error)
+            except Transient:
+                raise
+            except Exception as error:  # noqa: BLE001 - one record must not stop its partition, whatever a library does
+                poison = f"it cannot be read ({type(error).__name__})"
         return Event(
             body,
-            id=(record.topic, self._epoch, record.partition, record.offset),
+            id=(record.topic, self._epoch(record.topic), record.partition, record.offset),
             headers=headers,
             key=text_or_bytes(record.key),
             meta={
@@ -67,7 +71,7 @@ class Events:
                 "offset": record.offset,
                 "timestamp": record.timestamp,
             },
-            raw=record.value or b"",
+            raw=None if poison and record.value is None else record.value or b"",
             poison=poison,
             unwanted=unwanted,
         )
@@ -85,9 +89,19 @@ class Events:
         name, number = partition
         return Event(
             None,
-            id=("gap", name, self._epoch, number, first, left),
+            id=("gap", name, self._epoch(name), number, first, left),
             meta={"topic": name, "partition": number, "offset": first},
             poison=f"records {first} to {left - 1} of {name}/{number} were passed over: some were deleted unread",
+        )
+
+    def unreadable(self, partition: TopicPartition, offset: int, cause: str) -> Event:
+        """The event of a record whose bytes make no record."""
+        name, number = partition
+        return Event(
+            None,
+            id=(name, self._epoch(name), number, offset),
+            meta={"topic": name, "partition": number, "offset": offset},
+            poison=f"the record at offset {offset} of {name}/{number} cannot be read ({cause})",
         )
 
 
@@ -97,6 +111,7 @@ def tombstone(config: KafkaConfig) -> tuple[str, str]:
     return {"filter": ("", reason), "null": ("", ""), "dead": (reason, "")}[config.tombstone]
 
 
-def size_of(records: Iterable[Record]) -> int:
-    """The bytes of records."""
-    return sum(len(record.value or b"") + len(record.key or b"") for record in records)
+def size_of(record: Record) -> int:
+    """The bytes of a record."""
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.value or b"") + len(record.key or b"") + headers

@@ -105,7 +105,10 @@ class _Tokens(AbstractTokenProvider):
             raise ConnectionError(f"no token for SASL: {_cause(error)}") from error
         if done.returncode != 0:
             raise ConnectionError(f"no token for SASL: {self._sasl.token_command[0]} ended with {done.returncode}")
-        return done.stdout.decode().strip()
+        try:
+            return done.stdout.decode().strip()
+        except UnicodeDecodeError:
+            raise ConnectionError(f"no token for SASL: {self._sasl.token_command[0]} wrote what is no text") from None
 
 
 def is_loopback(broker: str) -> bool:

@@ -8,10 +8,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from lhd.plugin import ConfigError, Event, Sent, Source, SourceContext, Transient
+from lhd_kafka.clients import closing
 from lhd_kafka.cluster import FAULT_S, Client, connect
 from lhd_kafka.config import KafkaConfig
 from lhd_kafka.converters import Converter, SchemaMissing
-from lhd_kafka.reading import Changed, Reading, Stalled, require_budget
+from lhd_kafka.pace import Stalled
+from lhd_kafka.reading import Changed, Reading, require_budget
 from lhd_kafka.records import Events, tombstone
 from lhd_kafka.security import client_options
 
@@ -44,28 +46,32 @@ class Kafka(Source[KafkaConfig]):
 
     async def run(self, context: SourceContext) -> None:
         """Read until cancelled."""
-        rebuilds = 0
+        if not await context.positions(limit=1):
+            self.budget = self.config.poison.counter()
         require_budget(self.budget, self.config)
         context.report(f"connecting to {', '.join(self.config.brokers)}")
+        stalls: list[Stalled] = []
         async with connect(self.client) as cluster:
             while True:
-                reading = Reading(
-                    context, self.client, cluster, Events(self.config, self.converter, context.epoch), self.budget
-                )
+                events = Events(self.config, self.converter, context.epoch)
                 try:
-                    await reading.run()
+                    await Reading(context, self.client, cluster, events, self.budget).run()
                 except Changed:
-                    context.log.info("there are new partitions")
-                    continue
+                    context.log.info("partitions have come or gone")
                 except Stalled as stalled:
-                    rebuilds = 1 if reading.moved else rebuilds + 1
-                    context.count("rebuilds")
-                    context.log.warning("no records come, connecting anew", cause=str(stalled), times=rebuilds)
-                    if rebuilds >= _REBUILDS_MAX:
-                        text = f"the broker has records that do not come, after {rebuilds} new connections: {stalled}"
-                        raise Transient(text, FAULT_S) from stalled
-                    context.report(str(stalled))
+                    stalls = [*(one for one in stalls if one.place == stalled.place), stalled]
+                    self._rebuild(context, stalls)
                     await anyio.sleep(_RECONNECT_S)
+
+    def _rebuild(self, context: SourceContext, stalls: list[Stalled]) -> None:
+        """Say that the connection is made anew because of a stall; raises Transient where that has not helped."""
+        stalled = stalls[-1]
+        context.count("rebuilds")
+        context.report(str(stalled))
+        context.log.warning("no records come, connecting anew", cause=str(stalled), times=len(stalls))
+        if len(stalls) >= _REBUILDS_MAX:
+            text = f"the broker has records that do not come, after {len(stalls)} new connections: {stalled}"
+            raise Transient(text, FAULT_S)
 
     def decode(self, raw: bytes, headers: Mapping[str, str | None], query: Mapping[str, str]) -> list[Event]:  # noqa: ARG002
         """The event of a record with this value and these headers; no bytes stand for a tombstone."""
@@ -84,13 +90,12 @@ class Kafka(Source[KafkaConfig]):
             raise ConfigError("pattern", "a source with a pattern has no one topic to send to")
         topic = self.config.topics[0]
         producer = AIOKafkaProducer(**self.client.options)
-        try:
-            await producer.start()
-            sent = await producer.send_and_wait(
-                topic, raw, headers=[(name, value.encode()) for name, value in headers.items()], timestamp_ms=now_ms
-            )
-        except KafkaError as error:
-            raise await self.client.unreachable(error) from error
-        finally:
-            await producer.stop()
+        async with closing(producer):
+            try:
+                await producer.start()
+                sent = await producer.send_and_wait(
+                    topic, raw, headers=[(name, value.encode()) for name, value in headers.items()], timestamp_ms=now_ms
+                )
+            except KafkaError as error:
+                raise await self.client.unreachable(error) from error
         return Sent(f"{topic}/{sent.partition}, offset {sent.offset}")

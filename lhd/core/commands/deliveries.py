@@ -110,10 +110,15 @@ class DropDeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class ResetSource:
-    """Forget where a source is; with ``new_epoch`` also say that what it reads has begun anew."""
+    """Forget where a source is; with ``new_epoch`` also say that what it reads has begun anew.
+
+    With a ``part`` only this part of it, whose ``positions`` these are.
+    """
 
     source: str
     new_epoch: bool
+    part: str = WHOLE
+    positions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +171,16 @@ def _deliver(tx: Transaction, tenant: str, request: Deliver) -> list[Decision]:
 
 
 def reset_source(tx: Transaction, tenant: str, request: ResetSource) -> int:
-    """Forget the cursor and all positions of a source; the reply is its epoch."""
-    epoch = tx.get(kinds.SOURCE_EPOCH, (tenant, request.source)) or 0
-    tx.clear(kinds.CURSOR.lane_of((tenant, request.source, WHOLE)))
+    """Forget the cursor and all positions of a source, or the positions of a part; the reply is the epoch of that."""
+    if request.part == WHOLE:
+        tx.clear(kinds.CURSOR.lane_of((tenant, request.source, WHOLE)))
+    for position in request.positions:
+        tx.delete(kinds.CURSOR, (tenant, request.source, position))
+    key = (tenant, request.source, request.part)
+    epoch = tx.get(kinds.SOURCE_EPOCH, key) or 0
     if request.new_epoch:
         epoch += 1
-        tx.put(kinds.SOURCE_EPOCH, (tenant, request.source), epoch)
+        tx.put(kinds.SOURCE_EPOCH, key, epoch)
     return epoch
 
 

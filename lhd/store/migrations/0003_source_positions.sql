@@ -8,5 +8,6 @@ DROP TABLE cursor;
 ALTER TABLE cursor_of_part RENAME TO cursor;
 
 CREATE TABLE source_epoch (
-    tenant TEXT NOT NULL, source TEXT NOT NULL, epoch INTEGER NOT NULL, PRIMARY KEY (tenant, source)
+    tenant TEXT NOT NULL, source TEXT NOT NULL, part TEXT NOT NULL, epoch INTEGER NOT NULL,
+    PRIMARY KEY (tenant, source, part)
 ) STRICT, WITHOUT ROWID;

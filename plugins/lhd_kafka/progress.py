@@ -1,0 +1,54 @@
+"""Shows to the broker how far the source has read, for tools that watch consumer groups; nothing depends on it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import anyio
+from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
+
+from lhd.plugin import SourceContext
+from lhd_kafka.clients import closing, is_stray
+from lhd_kafka.cluster import Client
+from lhd_kafka.positions import Position
+
+_EVERY_S = 5.0
+_TRY_AGAIN_S = 300.0
+
+
+async def show_progress(
+    context: SourceContext,
+    client: Client,
+    group: str,
+    partitions: Sequence[TopicPartition],
+    positions: Mapping[TopicPartition, Position],
+) -> None:
+    """Commit the positions, as they change, to a consumer group, until cancelled."""
+    while True:
+        try:
+            await _show(client, group, partitions, positions)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not harm the reading
+            cause = type(error).__name__
+        except asyncio.CancelledError:
+            if not is_stray():
+                raise
+            cause = "the connection was closed"
+        context.log.info("progress is not shown to the broker", group=group, cause=cause)
+        await anyio.sleep(_TRY_AGAIN_S)
+
+
+async def _show(
+    client: Client, group: str, partitions: Sequence[TopicPartition], positions: Mapping[TopicPartition, Position]
+) -> None:
+    consumer = AIOKafkaConsumer(**client.options, group_id=group, enable_auto_commit=False)
+    async with closing(consumer):
+        await consumer.start()
+        consumer.assign(partitions)
+        consumer.pause(*partitions)  # or it would fetch
+        shown: dict[TopicPartition, int] = {}
+        while True:
+            await anyio.sleep(_EVERY_S)
+            offsets = {one: positions[one].next for one in partitions if one in positions}
+            new = {one: offset for one, offset in offsets.items() if shown.get(one) != offset}
+            if new:
+                await consumer.commit({one: OffsetAndMetadata(offset, "") for one, offset in new.items()})
+                shown |= new
