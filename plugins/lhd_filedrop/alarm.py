@@ -6,14 +6,11 @@ It is an alarm clock and no more: what has happened is found out by looking, so 
 import asyncio
 import ctypes
 import os
-from collections.abc import Iterator
+import re
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 
 import anyio
-
-from lhd_filedrop.folder import DONE, FAILED
 
 _CLOSE_WRITE, _MOVED_TO, _CREATE, _DELETE_SELF, _MOVE_SELF = 0x8, 0x80, 0x100, 0x400, 0x800
 _ONLY_FOLDERS = 0x01000000
@@ -26,14 +23,14 @@ LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "ramfs", "f2
 
 def file_system(path: Path) -> str:
     """The type of the file system that holds a path, as proc(5) names it; "" where that cannot be known."""
-    device = os.stat(path).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
+    found, mount = "", Path("/")
     with suppress(OSError), Path("/proc/self/mountinfo").open() as mounts:
         for line in mounts:
             fields = line.split()
-            if fields[2] == wanted:
-                return fields[fields.index("-") + 1]
-    return ""
+            point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]))
+            if path.resolve().is_relative_to(point) and point.is_relative_to(mount):
+                found, mount = fields[fields.index("-") + 1], point
+    return found
 
 
 class Alarm:
@@ -46,25 +43,17 @@ class Alarm:
         if self._handle >= 0:
             asyncio.get_running_loop().add_reader(self._handle, self._heard)
 
-    @property
-    def works(self) -> bool:
-        """Whether it can ring at all."""
-        return self._handle >= 0
-
     def _heard(self) -> None:
         with suppress(BlockingIOError):
             while os.read(self._handle, _READ_BYTES):
                 pass
         self._rung.set()
 
-    def watch(self, root: Path, *, recursive: bool) -> None:
-        """Listen to a folder, and to the first thousand inside it; listening twice changes nothing. May block."""
-        if self._handle < 0:
-            return
-        top = os.fsencode(root)
-        folders = islice(_folders(top), _FOLDERS_MAX) if recursive else (top,)
-        for path in folders:
-            self._libc.inotify_add_watch(self._handle, path, _MASK)
+    def watch(self, root: Path, inside: list[bytes]) -> None:
+        """Listen to these folders inside a root, to the first thousand; listening twice changes nothing."""
+        if self._handle >= 0:
+            for path in inside[:_FOLDERS_MAX]:
+                self._libc.inotify_add_watch(self._handle, os.path.join(os.fsencode(root), path), _MASK)
 
     def ring(self) -> None:
         """Ring, whatever the folder does."""
@@ -82,10 +71,3 @@ class Alarm:
             asyncio.get_running_loop().remove_reader(self._handle)
             os.close(self._handle)
             self._handle = -1
-
-
-def _folders(top: bytes) -> Iterator[bytes]:
-    for folder, inner, _ in os.walk(top):
-        yield folder
-        ours = (DONE, FAILED) if folder == top else ()
-        inner[:] = [name for name in inner if not name.startswith(b".") and name not in ours]

@@ -36,6 +36,9 @@ def _user(user: str | int) -> int:
         raise ValueError(f"there is no user '{user}'") from None
 
 
+_INFLATED_BYTES_MAX = 10_737_418_240
+
+
 class Dialect(Model):
     """How a CSV file is written (RFC 4180)."""
 
@@ -94,8 +97,10 @@ class FileDropConfig(SourceConfig):
     max_bytes: int | None = Field(
         None, ge=1, description="Larger files fail; 16 MiB unless set where unit is file, else no limit."
     )
-    inflated_bytes_max: int = Field(268_435_456, ge=1, description="So do files that are larger when inflated.")
-    record_bytes_max: int = Field(1_048_576, ge=1, description="A longer record is dead.")
+    inflated_bytes_max: int | None = Field(
+        None, ge=1, description="So do files that are larger when inflated; as max_bytes, with unit = record 10 GiB."
+    )
+    record_bytes_max: int = Field(1_048_576, ge=1, description="A longer record is dead; of CSV the rest of the file.")
     records_max: int = Field(1_000, ge=1, le=10_000, description="With unit = file, a file with more records fails.")
     batch_records_max: int = Field(100, ge=1, le=500, description="Events in one transaction.")
     owners: tuple[Annotated[str | int, AfterValidator(_user)], ...] = Field(
@@ -114,6 +119,11 @@ class FileDropConfig(SourceConfig):
     def file_bytes_max(self) -> int | None:
         """The largest file that is taken."""
         return FILE_BYTES_MAX if self.max_bytes is None and self.unit == "file" else self.max_bytes
+
+    @property
+    def contents_bytes_max(self) -> int:
+        """The most that a file may be inflated to."""
+        return self.inflated_bytes_max or (self.file_bytes_max if self.unit == "file" else None) or _INFLATED_BYTES_MAX
 
     @property
     def path(self) -> Path:

@@ -1,5 +1,6 @@
 """What is in a file: one value, or records. No message tells anything of the contents."""
 
+import codecs
 import io
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -30,7 +31,7 @@ class Contents:
     def whole(self, data: bytes) -> list[Record]:
         """The records of a file of which all or nothing is taken: one, or each line's. Raises Failed."""
         if self._config.format not in ("ndjson", "csv"):
-            return [Record(Place(), Place(len(data), 1), data, self.value(data))]
+            return [Record(Place(), Place(len(data), 1), data, _anything(self.value, data))]
         records = []
         for record in self.records(io.BytesIO(data), Place()):
             if record.poison:
@@ -44,7 +45,7 @@ class Contents:
         """The value of a file, or of a line, that is one record. Raises Failed."""
         match self._config.format:
             case "json" | "ndjson":
-                return _told(parse_json, data)
+                return _told(parse_json, data.removeprefix(codecs.BOM_UTF8))
             case "text":
                 return self._text(data)
             case "xml":
@@ -53,9 +54,18 @@ class Contents:
 
     def records(self, stream: IO[bytes], place: Place) -> Iterator[Record]:
         """The records from a place on; the stream stands at the beginning of the file. Raises Failed."""
+        try:
+            yield from self._records(stream, place)
+        except (Failed, OSError):
+            raise
+        except Exception as error:
+            raise Failed(f"it cannot be read ({type(error).__name__})") from error
+
+    def _records(self, stream: IO[bytes], place: Place) -> Iterator[Record]:
         config = self._config
+        begin = Place(_skip_mark(stream))
         if config.format == "csv" and config.csv.header:
-            found = CsvRecords(config, stream, Place()).header()
+            found = CsvRecords(config, stream, begin).header()
             if found is None:
                 return
             header, first = found
@@ -64,7 +74,8 @@ class Contents:
             skip(stream, place.offset - first.next.offset)
             yield from CsvRecords(config, stream, place).read(header, first.raw)
             return
-        skip(stream, place.offset)
+        place = max(place, begin, key=lambda one: one.offset)
+        skip(stream, place.offset - begin.offset)
         if config.format == "csv":
             yield from CsvRecords(config, stream, place).read(None)
         else:
@@ -74,7 +85,7 @@ class Contents:
     def _text(self, data: bytes) -> str:
         encoding = self._config.encoding
         if encoding == "utf-8":
-            return parse_utf8(data)
+            return parse_utf8(data.removeprefix(codecs.BOM_UTF8))
         try:
             return data.decode(encoding)
         except UnicodeDecodeError as error:
@@ -88,7 +99,28 @@ class Contents:
         except ExpatError as error:
             raise Failed("it is not XML", error.lineno, error.offset + 1) from None
         except ValueError:
-            raise Failed("it is XML that defines entities, which are not read") from None
+            raise Failed("it is XML with entities of its own, or in an encoding that cannot be read") from None
+
+
+def _skip_mark(stream: IO[bytes]) -> int:
+    """Go over a byte order mark of UTF-8, as spreadsheets write one; how long it is."""
+    begin = stream.peek(3)[:3] if isinstance(stream, io.BufferedReader) else stream.read(3)
+    if not isinstance(stream, io.BufferedReader):
+        stream.seek(0)
+    if begin != codecs.BOM_UTF8:
+        return 0
+    stream.read(3)
+    return 3
+
+
+def _anything(read: Callable[[bytes], Any], data: bytes) -> Any:
+    """One file must not stop the others, whatever a library does with it. Raises Failed."""
+    try:
+        return read(data)
+    except Failed:
+        raise
+    except Exception as error:
+        raise Failed(f"it cannot be read ({type(error).__name__})") from error
 
 
 def read_all(stream: IO[bytes], most: int | None) -> bytes:

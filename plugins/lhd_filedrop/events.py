@@ -12,8 +12,9 @@ from lhd_filedrop.records import Record
 
 
 def text(name: bytes) -> str:
-    """A name as routes and people see it; bytes that are no UTF-8 are written in hexadecimal."""
-    return name.decode("utf-8", "backslashreplace")
+    """A name as routes and people see it; what is no UTF-8, or cannot be printed, is written in hexadecimal."""
+    shown = name.decode("utf-8", "backslashreplace")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
 
 
 def stem(name: bytes, config: FileDropConfig) -> bytes:
@@ -50,6 +51,18 @@ def record_event(file: Taken, facts: Facts, record: Record, config: FileDropConf
         meta={"claim": file.part},
         raw=record.head + record.raw,
         poison=record.poison,
+    )
+
+
+def empty_event(file: Taken, facts: Facts, config: FileDropConfig) -> Event:
+    """The event of a file without a record: it is noted, and nothing comes of it."""
+    return Event(
+        None,
+        id=("empty", facts.sha256, file.part),
+        file=file_names(file, facts, config),
+        meta={"claim": file.part},
+        raw=b"",
+        unwanted="the file has no records",
     )
 
 

@@ -1,10 +1,9 @@
-"""The folder: what is in it, and every move of a file. Names are bytes, no link is followed, one file system holds all.
+"""The folder: what is in it, and every move of a file.
 
 A file is claimed by a rename into a folder of this source inside ``.work``; the folder of the claim and the path of the
-file inside it are its name for ever. All functions block, and are called in threads.
+file inside it are its name for ever. Names are bytes. All functions block, and raise OSError.
 """
 
-import ctypes
 import errno
 import fcntl
 import fnmatch
@@ -12,24 +11,27 @@ import heapq
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from itertools import count
-from pathlib import Path
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from itertools import chain, count, islice
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
+from lhd_filedrop import handles
 from lhd_filedrop.config import FileDropConfig
 
 WORK, DONE, FAILED = b".work", b"done", b"failed"
 _REPORT = b".error.json"
+_REPORT_BYTES_MAX = 65_536
 _NAME_BYTES_MAX = 255
 _NAMES_MAX = 16_384
-"""So many names are looked at, and put in order, at once."""
-_RENAME_NOREPLACE = 1
-_AT_FDCWD = -100
-_NOT_IMPLEMENTED = (errno.ENOSYS, errno.EINVAL)
-_libc = ctypes.CDLL(None, use_errno=True)
+"""So many names are put in order at once."""
+_DEPTH_MAX = 32
+_OWN, _SHARED = 0o700, 0o755
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EXDEV, errno.ENAMETOOLONG)
+"""What may be the matter with one file, and not with the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,8 @@ class Found:
     """A file in the folder: its path inside it, and what tells one state of it from another."""
 
     path: bytes
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    nlink: int = 1
+    state: tuple[int, int, int, int]
+    """Inode, size in bytes, mtime and ctime in ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +60,11 @@ class Taken:
         """What the position of the file is kept under."""
         return f"{self.claim}/{quote_from_bytes(self.path)}"
 
+    @property
+    def inside(self) -> bytes:
+        """The path inside the folder of the source in ``.work``, or inside the folder itself."""
+        return os.path.join(self.claim.encode(), self.path)
+
     @classmethod
     def of_part(cls, part: str) -> "Taken":
         """The file that :attr:`part` names."""
@@ -72,93 +76,88 @@ class Busy(Exception):
     """Another process works in the folder."""
 
 
+@dataclass
+class Look:
+    """What a look at the folder came by, besides files."""
+
+    folders: list[bytes] = field(default_factory=list)
+    passed_over: int = 0
+    """Folders inside that cannot be listed, or are too deep."""
+
+
 class Folder:
-    """The folder of one source."""
+    """The folder of one source, while it is open."""
 
     def __init__(self, config: FileDropConfig, source: str) -> None:
         self._config = config
-        self._root = os.fsencode(config.path)
-        self._work = os.path.join(self._root, WORK, quote(source, safe="").encode())
-        self._lock = -1
+        self._source = quote(source, safe="").encode()
+        self._handles: list[int] = []
+        self._root = self._work = self._done = self._failed = -1
+        self.refused: dict[bytes, OSError] = {}
+        """Of the latest claims, the files that could not be claimed."""
 
     def open(self) -> None:
-        """Make what is missing inside the folder, and see that nobody else works here. Raises Busy and OSError."""
-        os.stat(self._root)  # not to be made: a folder that is not mounted yet would be read as an empty one
-        os.makedirs(self._work, mode=0o700, exist_ok=True)
-        for name in (DONE, FAILED):
-            os.makedirs(os.path.join(self._root, name), exist_ok=True)
-        self._lock = os.open(os.path.join(self._work, b".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Make what is missing inside the folder, and see that nobody else works here. Raises Busy, too."""
+        self._root = os.open(os.fsencode(self._config.path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._handles = [self._root]
+        work = handles.made(self._root, WORK, _OWN)
+        self._handles.append(work)
+        self._work = handles.made(work, self._source, _OWN)
+        self._handles.append(self._work)
+        self._done = handles.made(self._root, DONE, _SHARED)
+        self._handles.append(self._done)
+        self._failed = handles.made(self._root, FAILED, _SHARED)
+        self._handles.append(self._failed)
+        lock = os.open(b".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._work)
+        self._handles.append(lock)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self.close()
             raise Busy from None
 
     def close(self) -> None:
         """Let others work here."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        for handle in self._handles:
+            os.close(handle)
+        self._handles = []
 
-    def claimed(self) -> list[Taken]:
-        """What was claimed and not moved on yet, oldest first; what is empty goes."""
-        found = []
-        for claim in sorted(os.listdir(self._work)):
-            if claim.startswith(b"."):
-                continue
-            base = os.path.join(self._work, claim)
-            for folder, _, names in os.walk(base, topdown=False):
-                paths = [os.path.relpath(os.path.join(folder, name), base) for name in names]
-                found += [Taken(claim.decode(), path) for path in self._without_markers(base, paths)]
-                with suppress(OSError):
-                    os.rmdir(folder)
-        return found
+    def require(self) -> None:
+        """Raise where the folder is not the one that was opened any more: removed, or mounted over."""
+        if not os.path.samestat(os.stat(os.fsencode(self._config.path)), os.fstat(self._root)):
+            raise FileNotFoundError(errno.ENOENT, "it was removed and made again", str(self._config.path))
 
-    def _without_markers(self, base: bytes, paths: list[bytes]) -> list[bytes]:
-        """The files; one whose claim was cut off after its marker had been moved is claimed now."""
-        if self._config.ready != "marker":
-            return paths
-        suffix = os.fsencode(self._config.marker_suffix)
-        files = []
-        for path in (path.removesuffix(suffix) for path in paths if path.endswith(suffix)):
+    # What is there
+
+    def files(self, look: Look) -> Iterator[Found]:
+        """All files that may be taken, in no order: regular ones whose names fit the pattern and are not temporary."""
+        waiting = [b""]
+        while waiting:
+            inside = waiting.pop()
             try:
-                if path not in paths:
-                    os.rename(os.path.join(self._root, path), os.path.join(base, path))
-                files.append(path)
-            except FileNotFoundError:
-                os.unlink(os.path.join(base, path + suffix))
-        return files + [path for path in paths if not path.endswith(suffix) and path not in files]
+                with handles.folder(self._root, inside) as folder, os.scandir(folder) as entries:
+                    look.folders.append(inside)
+                    for entry in entries:
+                        yield from self._examine(os.fsencode(entry.name), entry, folder, inside, waiting, look)
+            except OSError:
+                if not inside:
+                    raise
+                look.passed_over += 1
 
-    def files(self) -> Iterator[Found]:
-        """All files that may be taken, in no order: regular ones whose names fit the pattern and are not temporary.
-
-        Raises OSError where the folder itself cannot be listed.
-        """
-        return self._walk(self._root, b"")
-
-    def first(self, found: Iterable[Found]) -> list[Found]:
-        """The first thousands of them in the order that is wanted."""
-        by_time = self._config.order == "mtime"
-        return heapq.nsmallest(_NAMES_MAX, found, key=lambda one: (one.mtime_ns if by_time else 0, one.path))
-
-    def _walk(self, folder: bytes, inside: bytes) -> Iterator[Found]:
-        try:
-            entries = os.scandir(folder)
-        except OSError:
-            if not inside:
-                raise
+    def _examine(
+        self, name: bytes, entry: "os.DirEntry[str]", folder: int, inside: bytes, waiting: list[bytes], look: Look
+    ) -> Iterator[Found]:
+        if name.startswith(b".") or (not inside and name in (DONE, FAILED)):
             return
-        with entries:
-            for entry in entries:
-                path = os.path.join(inside, entry.name)
-                if entry.name.startswith(b".") or (not inside and entry.name in (DONE, FAILED)):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    if self._config.recursive:
-                        yield from self._walk(entry.path, path)
-                elif entry.is_file(follow_symlinks=False) and self._is_wanted(entry.name):
-                    with suppress(FileNotFoundError):
-                        yield _found(path, entry.stat(follow_symlinks=False))
+        path = os.path.join(inside, name)
+        if entry.is_dir(follow_symlinks=False):
+            if self._config.recursive and path.count(b"/") < _DEPTH_MAX:
+                waiting.append(path)
+            elif self._config.recursive:
+                look.passed_over += 1
+        elif entry.is_file(follow_symlinks=False) and self._is_wanted(name):
+            with suppress(OSError):
+                if self._config.ready != "marker" or self._has_marker(folder, name):
+                    yield Found(path, state_of(entry.stat(follow_symlinks=False)))
 
     def _is_wanted(self, name: bytes) -> bool:
         config = self._config
@@ -166,200 +165,287 @@ class Folder:
             return False
         if config.ready == "marker" and name.endswith(os.fsencode(config.marker_suffix)):
             return False
-        return fnmatch.fnmatchcase(name, os.fsencode(config.pattern))
+        return fnmatch.fnmatchcase(os.fsdecode(name), config.pattern)
 
-    def has_marker(self, path: bytes) -> bool:
-        """Whether the marker of a file is there."""
-        return os.path.lexists(os.path.join(self._root, self._marker(path)))
+    def _marker(self, name: bytes) -> bytes:
+        return name + os.fsencode(self._config.marker_suffix)
 
-    def _marker(self, path: bytes) -> bytes:
-        return path + os.fsencode(self._config.marker_suffix)
-
-    def claim(self, paths: list[bytes], now_ms: int) -> list[Taken]:
-        """Claim files in one folder of the work folder, durably; one that is gone is left out. Raises OSError."""
-        claim = f"{now_ms:013d}-{secrets.token_hex(4)}"
-        base = os.path.join(self._work, claim.encode())
-        os.mkdir(base, 0o700)
-        claimed = [Taken(claim, path) for path in paths if self._take(base, path)]
-        self._sync({base, self._work} | {os.path.dirname(os.path.join(self._root, path)) for path in paths})
-        if not claimed:
-            self.tidy({claim})
-        return claimed
-
-    def _take(self, base: bytes, path: bytes) -> bool:
-        target = os.path.join(base, path)
-        source = os.path.join(self._root, path)
-        parent = os.path.dirname(target)
-        if parent != base:
-            os.makedirs(parent, mode=0o700, exist_ok=True)
+    def _has_marker(self, folder: int, name: bytes) -> bool:
         try:
-            # Through a handle of its folder, none of which may be a link: the file cannot be one of elsewhere.
-            handle = self._open_folder(os.path.dirname(path))
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                return False
-            raise
-        try:
-            if self._config.ready == "marker":
-                # The marker first: with it in the work folder the file is known to be finished, whatever happens.
-                os.rename(self._marker(os.path.basename(path)), self._marker(target), src_dir_fd=handle)
-            os.rename(os.path.basename(source), target, src_dir_fd=handle)
+            return stat.S_ISREG(os.lstat(self._marker(name), dir_fd=folder).st_mode)
         except FileNotFoundError:
             return False
-        finally:
-            os.close(handle)
-        return True
 
-    def _open_folder(self, inside: bytes) -> int:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        handle = os.open(self._root, flags)
-        for part in inside.split(b"/") if inside else ():
-            try:
-                inner = os.open(part, flags | os.O_NOFOLLOW, dir_fd=handle)
-            finally:
-                os.close(handle)
-            handle = inner
-        return handle
+    def first(self, found: Iterable[Found]) -> list[Found]:
+        """The first thousands of them in the order that is wanted."""
+        by_time = self._config.order == "mtime"
+        return heapq.nsmallest(_NAMES_MAX, found, key=lambda one: (one.state[2] if by_time else 0, one.path))
 
-    def _work_path(self, file: Taken) -> bytes:
-        return os.path.join(self._work, file.claim.encode(), file.path)
+    def claimed(self) -> list[Taken]:
+        """What was claimed and not moved on yet, in order; what is empty goes."""
+        found = []
+        for claim in sorted(os.listdir(self._work)):
+            if claim.startswith("."):
+                continue
+            paths = sorted(self._walk_claim(os.fsencode(claim)))
+            if self._config.ready == "marker":
+                paths = self._without_markers(os.fsencode(claim), paths)
+            if paths:
+                self._sync(self._work, os.fsencode(claim))
+            else:
+                self.tidy({claim})
+            found += [Taken(claim, path) for path in paths]
+        return found
+
+    def _walk_claim(self, claim: bytes) -> Iterator[bytes]:
+        waiting = [b""]
+        while waiting:
+            inside = waiting.pop()
+            with handles.folder(self._work, os.path.join(claim, inside).rstrip(b"/")) as folder:
+                for entry in os.scandir(folder):
+                    path = os.path.join(inside, os.fsencode(entry.name))
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(path)
+                    else:
+                        yield path
+
+    def _without_markers(self, claim: bytes, paths: list[bytes]) -> list[bytes]:
+        """The files. A marker whose file was not claimed any more, because of a crash, goes back to it."""
+        suffix = os.fsencode(self._config.marker_suffix)
+        for path in paths:
+            if path.endswith(suffix):
+                file = path.removesuffix(suffix)
+                with handles.folder(self._work, os.path.join(claim, os.path.dirname(path)).rstrip(b"/")) as folder:
+                    if file in paths:
+                        os.unlink(os.path.basename(path), dir_fd=folder)
+                    else:
+                        self._put_marker_back(folder, file)
+        return [path for path in paths if not path.endswith(suffix)]
+
+    def _put_marker_back(self, folder: int, path: bytes) -> None:
+        marker = self._marker(os.path.basename(path))
+        try:
+            with handles.folder(self._root, os.path.dirname(path)) as origin:
+                handles.rename(folder, marker, origin, marker)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError):
+            with suppress(FileNotFoundError):
+                os.unlink(marker, dir_fd=folder)
+
+    # Claims
+
+    def claim(self, paths: list[bytes], now_ms: int) -> list[Taken]:
+        """Claim files in one folder of the work folder, durably; what is gone, or cannot be claimed, is left out."""
+        claim = f"{now_ms:013d}-{secrets.token_hex(4)}"
+        self.refused = {}
+        with handles.folder(self._work, claim.encode(), make=_OWN) as base:
+            taken = [Taken(claim, path) for path in paths if self._take(base, path)]
+            os.fsync(base)
+        if taken:
+            self._sync(self._work, b"")
+            for inside in {os.path.dirname(file.path) for file in taken}:
+                self._sync(self._root, inside)
+        else:
+            self.tidy({claim})
+        return taken
+
+    def _take(self, base: int, path: bytes) -> bool:
+        inside, name = os.path.split(path)
+        try:
+            with handles.folder(self._root, inside) as origin, handles.folder(base, inside, make=_OWN) as target:
+                if self._config.ready != "marker":
+                    handles.rename(origin, name, target, name)
+                    return True
+                # The marker first: if it went after a crash, nobody would know that the file is finished.
+                marker = self._marker(name)
+                handles.rename(origin, marker, target, marker)
+                try:
+                    handles.rename(origin, name, target, name)
+                except OSError:
+                    self._put_marker_back(target, path)
+                    raise
+                os.unlink(marker, dir_fd=target)
+                return True
+        except OSError as error:
+            if error.errno in _REFUSED:
+                self.refused[path] = error
+            elif error.errno not in _GONE:
+                raise
+            return False
 
     def open_file(self, file: Taken) -> int:
-        """Open a file for reading, following no link. Raises OSError."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        if file.claim:
-            return os.open(self._work_path(file), flags)
-        handle = self._open_folder(os.path.dirname(file.path))
-        try:
-            return os.open(file.name, flags, dir_fd=handle)
-        finally:
-            os.close(handle)
+        """Open a file for reading, without waiting for whatever it is."""
+        base = self._work if file.claim else self._root
+        with handles.folder(base, os.path.dirname(file.inside)) as folder:
+            return os.open(file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
 
     def status(self, file: Taken) -> os.stat_result:
-        """What the file system knows of a file, even of one that cannot be opened. Raises OSError."""
-        return os.lstat(self._work_path(file) if file.claim else os.path.join(self._root, file.path))
+        """What the file system knows of a file, even of one that cannot be opened."""
+        with handles.folder(self._work if file.claim else self._root, os.path.dirname(file.inside)) as folder:
+            return os.lstat(file.name, dir_fd=folder)
 
-    def done_exists(self, path: bytes) -> bool:
-        """Whether ``done`` has something of this name."""
-        return os.path.lexists(os.path.join(self._root, DONE, path))
+    def is_there(self, path: bytes) -> bool:
+        """Whether the folder has something of this path."""
+        return _has(self._root, path)
 
-    def finish(self, files: list[Taken]) -> None:
-        """Move files to ``done``, or delete them, as the configuration says. Raises OSError; may be called again."""
-        changed = set()
+    def done_has(self, path: bytes) -> bool:
+        """Whether ``done`` has something of this path."""
+        return _has(self._done, path)
+
+    # Ways out
+
+    def finish(self, files: list[Taken]) -> dict[Taken, OSError]:
+        """Move files to ``done``, or delete them, as the configuration says; returns those that could not be moved."""
+        stuck = {}
         for file in files:
-            source = self._work_path(file)
-            with suppress(FileNotFoundError):
-                if self._config.after == "delete":
-                    os.unlink(source)
-                else:
-                    self._move(source, DONE, file.path, self._config.on_conflict)
-            changed |= {os.path.dirname(os.path.join(self._root, DONE, file.path)), os.path.dirname(source)}
-            self._drop_marker(file)
-        self._sync(changed)
-        self.tidy({file.claim for file in files})
-
-    def fail(self, file: Taken, report: bytes) -> bytes:
-        """Move a file to ``failed`` with a report of why beside it; returns its path there. Raises OSError."""
-        base = os.path.join(self._root, FAILED)
-        path = next(path for path in _names(file.path) if not os.path.lexists(os.path.join(base, path)))
-        target = os.path.join(base, path)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        Path(os.fsdecode(_report_path(target))).write_bytes(report)
-        source = self._work_path(file)
-        rename_no_replace(source, target)
-        self._drop_marker(file)
-        self._sync({os.path.dirname(target), os.path.dirname(source)})
-        self.tidy({file.claim})
-        return path
-
-    def bring_back(self, file: Taken) -> bool:
-        """Put a file from ``failed`` back to where it was claimed; False where it is not there any more.
-
-        Raises OSError.
-        """
-        for path in _names(file.path):
-            source = os.path.join(self._root, FAILED, path)
-            if not os.path.lexists(source):
-                return False
-            report = _report_path(source)
-            with suppress(OSError, ValueError):
-                if json.loads(Path(os.fsdecode(report)).read_bytes())["claim"] == file.part:
-                    break
-        target = self._work_path(file)
-        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-        rename_no_replace(source, target)
-        os.unlink(report)
-        self._sync({os.path.dirname(source), os.path.dirname(target)})
-        return True
-
-    def _drop_marker(self, file: Taken) -> None:
-        if self._config.ready == "marker":
-            with suppress(FileNotFoundError):
-                os.unlink(self._marker(self._work_path(file)))
-
-    def _move(self, source: bytes, folder: bytes, path: bytes, on_conflict: str) -> None:
-        """Move a file into ``folder``."""
-        for name in _names(path):
-            target = os.path.join(self._root, folder, name)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
             try:
-                rename_no_replace(source, target)
-            except FileExistsError:
-                if os.path.samefile(source, target):
-                    # Two names of one file: a rename would do nothing.
-                    os.unlink(source)
-                elif on_conflict == "keep":
-                    os.unlink(source)
-                elif on_conflict == "replace" and not os.path.isdir(target):
-                    os.replace(source, target)
-                else:
-                    continue
-            return
-
-    def tidy(self, claims: set[str]) -> None:
-        """Remove the folders of claims, as far as they are empty."""
-        for claim in claims:
-            for folder, _, _ in os.walk(os.path.join(self._work, claim.encode()), topdown=False):
-                with suppress(OSError):
-                    os.rmdir(folder)
-
-    def _sync(self, folders: set[bytes]) -> None:
-        for folder in folders:
-            try:
-                handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                with handles.folder(self._work, os.path.dirname(file.inside)) as folder:
+                    if self._config.after == "delete":
+                        os.unlink(file.name, dir_fd=folder)
+                    else:
+                        self._move_to_done(folder, file)
             except FileNotFoundError:
                 continue
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            except OSError as error:
+                stuck[file] = error
+        for inside in {os.path.dirname(file.path) for file in files} if self._config.after == "move" else ():
+            self._sync(self._done, inside)
+        self.tidy({file.claim for file in files})
+        return stuck
+
+    def _move_to_done(self, folder: int, file: Taken) -> None:
+        inside, _ = os.path.split(file.path)
+        with self._inside(self._done, inside, file.claim) as target:
+            for name in _names(file):
+                try:
+                    handles.rename(folder, file.name, target, name)
+                except FileExistsError:
+                    if not self._settle(folder, file.name, target, name):
+                        continue
+                return
+
+    def _settle(self, folder: int, name: bytes, target: int, target_name: bytes) -> bool:
+        """Do what ``on_conflict`` says; False where another name is to be tried."""
+        if handles.is_same(folder, name, target, target_name):
+            # Two names of one file: a rename would do nothing.
+            os.unlink(name, dir_fd=folder)
+            return True
+        is_folder = stat.S_ISDIR(os.lstat(target_name, dir_fd=target).st_mode)
+        if self._config.on_conflict == "keep" and not is_folder:
+            os.unlink(name, dir_fd=folder)
+            return True
+        if self._config.on_conflict == "replace" and not is_folder:
+            os.replace(name, target_name, src_dir_fd=folder, dst_dir_fd=target)
+            return True
+        return False
+
+    def _inside(self, base: int, inside: bytes, claim: str) -> AbstractContextManager[int]:
+        """A folder inside ``done`` or ``failed``; one of the claim's name where something else is in its way."""
+        try:
+            with handles.folder(base, inside, make=_SHARED):
+                pass
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return handles.folder(base, claim.encode(), make=_SHARED)
+        return handles.folder(base, inside)
+
+    def fail(self, file: Taken, report: bytes) -> None:
+        """Move a file to ``failed`` with a report of why beside it; may be called again."""
+        with (
+            handles.folder(self._work, os.path.dirname(file.inside)) as folder,
+            self._inside(self._failed, os.path.dirname(file.path), file.claim) as target,
+        ):
+            if not handles.exists(folder, file.name):
+                return
+            for name in _names(file):
+                if handles.exists(target, name) or not self._write_report(target, name, file, report):
+                    continue
+                handles.rename(folder, file.name, target, name)
+                break
+            os.fsync(target)
+        self.tidy({file.claim})
+
+    def _write_report(self, folder: int, name: bytes, file: Taken, report: bytes) -> bool:
+        """False where the name of the report is taken; unless it is this file's, from before a crash."""
+        path = _report_name(name)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            handle = os.open(path, flags, 0o644, dir_fd=folder)
+        except FileExistsError:
+            return _claim_in_report(folder, path) == file.part
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(report)
+            stream.flush()
+            os.fsync(handle)
+        return True
+
+    def bring_back(self, file: Taken) -> bool:
+        """Put a file from ``failed`` back to where it was claimed; False where it is not there any more."""
+        with self._inside(self._failed, os.path.dirname(file.path), file.claim) as origin:
+            for name in islice(_names(file), 12):
+                if handles.exists(origin, name) and _claim_in_report(origin, _report_name(name)) == file.part:
+                    with handles.folder(self._work, os.path.dirname(file.inside), make=_OWN) as target:
+                        handles.rename(origin, name, target, file.name)
+                        os.fsync(target)
+                    os.unlink(_report_name(name), dir_fd=origin)
+                    return True
+        return False
+
+    def tidy(self, claims: Iterable[str]) -> None:
+        """Remove the folders of claims, as far as they are empty."""
+        for claim in claims:
+            inner = [b""]
+            with suppress(OSError):
+                for inside in inner:
+                    with handles.folder(self._work, os.path.join(claim.encode(), inside).rstrip(b"/")) as folder:
+                        inner += [
+                            os.path.join(inside, os.fsencode(entry.name))
+                            for entry in os.scandir(folder)
+                            if entry.is_dir(follow_symlinks=False)
+                        ]
+                for inside in reversed(inner):
+                    os.rmdir(os.path.join(claim.encode(), inside).rstrip(b"/"), dir_fd=self._work)
+
+    def _sync(self, base: int, inside: bytes) -> None:
+        with suppress(FileNotFoundError, NotADirectoryError), handles.folder(base, inside) as folder:
+            os.fsync(folder)
 
 
-def _names(path: bytes) -> Iterator[bytes]:
-    """A path, and then others like it: report.csv, report.1.csv, report.2.csv ..."""
-    yield path
-    stem, suffix = os.path.splitext(path)
-    for number in count(1):
-        yield b"%s.%d%s" % (stem, number, suffix)
+def state_of(status: os.stat_result) -> tuple[int, int, int, int]:
+    """See Found. Times that no 64 bits can hold are the nearest ones that they can."""
+    times = (max(-(2**63), min(2**63 - 1, one)) for one in (status.st_mtime_ns, status.st_ctime_ns))
+    return (status.st_ino, status.st_size, *times)  # type: ignore[return-value]
 
 
-def _report_path(path: bytes) -> bytes:
-    """Where the report of a failed file is; of one with a very long name it has the beginning of that."""
-    folder, name = os.path.split(path)
-    return os.path.join(folder, name[: _NAME_BYTES_MAX - len(_REPORT)] + _REPORT)
+def _has(base: int, path: bytes) -> bool:
+    try:
+        with handles.folder(base, os.path.dirname(path)) as folder:
+            return handles.exists(folder, os.path.basename(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
-def _found(path: bytes, status: os.stat_result) -> Found:
-    return Found(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_nlink)
+def _names(file: Taken) -> Iterator[bytes]:
+    """The file's name, and then others like it: report.1.csv to report.9.csv, report.CLAIM.csv and so on."""
+    yield file.name
+    stem, suffix = os.path.splitext(file.name)
+    claim = file.claim.encode()
+    few = (b".%d" % number for number in range(1, 10))
+    for tail in chain(few, (b"." + claim,), (b".%s.%d" % (claim, number) for number in count(1))):
+        yield stem[: max(1, _NAME_BYTES_MAX - len(tail) - len(suffix))] + tail + suffix[-100:]
 
 
-def rename_no_replace(source: bytes, target: bytes) -> None:
-    """Rename, unless ``target`` exists (renameat2(2)); where the file system cannot, look first. Raises OSError."""
-    if _libc.renameat2(_AT_FDCWD, source, _AT_FDCWD, target, _RENAME_NOREPLACE) == 0:
-        return
-    number = ctypes.get_errno()
-    if number not in _NOT_IMPLEMENTED:
-        raise OSError(number, os.strerror(number), os.fsdecode(source), None, os.fsdecode(target))
-    if os.path.lexists(target):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target))
-    os.rename(source, target)
+def _report_name(name: bytes) -> bytes:
+    """What the report of a failed file is called; of one with a very long name it has the beginning of that."""
+    return name[: _NAME_BYTES_MAX - len(_REPORT)] + _REPORT
+
+
+def _claim_in_report(folder: int, name: bytes) -> str | None:
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        with os.fdopen(handle, "rb") as stream:
+            report = json.loads(stream.read(_REPORT_BYTES_MAX))
+    except (OSError, ValueError):
+        return None
+    claim = report.get("claim") if isinstance(report, dict) else None
+    return claim if isinstance(claim, str) else None

@@ -2,11 +2,10 @@
 
 import errno
 import fcntl
-import os
 import signal
 
 from lhd_filedrop.config import FileDropConfig
-from lhd_filedrop.folder import Folder, Found
+from lhd_filedrop.folder import Found
 
 _CANNOT_TELL = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
@@ -20,7 +19,7 @@ def has_writer(handle: int) -> bool | None:
     """Whether somebody has a file open for writing; None where that cannot be known.
 
     The kernel gives a read lease on a file that nobody can write to (fcntl(2), F_SETLEASE). It does so to the file's
-    owner and to whoever has CAP_LEASE, and on local file systems only.
+    owner and to whoever has CAP_LEASE; only on local file systems no means that there is a writer.
     """
     try:
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
@@ -35,18 +34,15 @@ def has_writer(handle: int) -> bool | None:
 
 
 class Readiness:
-    """Which of the files that were found are finished, as far as their names, markers and stillness tell."""
+    """Which of the files that were found are finished, as far as their names and their stillness tell."""
 
-    def __init__(self, config: FileDropConfig, folder: Folder) -> None:
+    def __init__(self, config: FileDropConfig) -> None:
         self._config = config
-        self._folder = folder
         self._seen: dict[bytes, tuple[Found, float]] = {}
 
     def ready(self, found: list[Found], now_s: float) -> list[Found]:
         """The finished ones; ``now_s`` is a monotonic time."""
-        if self._config.ready == "marker":
-            return [one for one in found if self._folder.has_marker(one.path)]
-        if self._config.ready == "rename":
+        if self._config.ready != "stable":
             return found
         seen = {}
         for one in found:
@@ -57,16 +53,5 @@ class Readiness:
 
     def next_s(self, now_s: float) -> float | None:
         """In how many seconds the next file can be still for long enough; None where none waits for that."""
-        if not self._seen:
-            return None
-        first = min(since_s for _, since_s in self._seen.values())
-        return max(0.0, first + self._config.stable_s - now_s)
-
-
-def same_state(before: os.stat_result, after: os.stat_result) -> bool:
-    """Whether a file was not changed between two looks at it."""
-    return (before.st_size, before.st_mtime_ns, before.st_ctime_ns) == (
-        after.st_size,
-        after.st_mtime_ns,
-        after.st_ctime_ns,
-    )
+        waits = [since_s + self._config.stable_s - now_s for _, since_s in self._seen.values()]
+        return min((wait_s for wait_s in waits if wait_s > 0), default=None)

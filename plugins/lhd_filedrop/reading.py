@@ -1,5 +1,6 @@
 """Reads one file: whether it may be read, is finished, its bytes, digest and records. Blocks; called in threads."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -12,12 +13,14 @@ from typing import IO, Any
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.contents import Contents, read_all
 from lhd_filedrop.failed import Failed
-from lhd_filedrop.folder import Folder, Taken
+from lhd_filedrop.folder import Folder, Taken, state_of
 from lhd_filedrop.inflating import compression, opened
-from lhd_filedrop.readiness import has_writer, same_state
+from lhd_filedrop.readiness import has_writer
 from lhd_filedrop.records import Place, Record
 
 _PIECE_BYTES = 1_048_576
+_NOT_THE_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
+"""What may be the matter with the process or the file system."""
 BATCH_BYTES = 4_194_304
 
 
@@ -46,21 +49,25 @@ class Read:
 
 
 class FileReader:
-    """Reads the files of one source."""
+    """Reads the files of one source; with ``probes`` the kernel is asked whether somebody writes them."""
 
-    def __init__(self, config: FileDropConfig, folder: Folder, contents: Contents) -> None:
+    def __init__(self, config: FileDropConfig, folder: Folder, contents: Contents, *, probes: bool) -> None:
         self._config = config
         self._folder = folder
         self._contents = contents
+        self._probes = probes
 
     def whole(self, file: Taken) -> Read:
-        """A file of which all or nothing is taken. Raises Failed, Unfinished, and FileNotFoundError."""
+        """A file of which all or nothing is taken. Raises Failed, Unfinished, Unreadable, and FileNotFoundError."""
         handle, before = self._open(file)
         digest = hashlib.sha256()
         with self._stream(handle, file) as stream, _reading():
             data = read_all(stream, self._config.file_bytes_max if self._compression(file) is None else None)
-            _digest(handle, digest)
-            if not same_state(before, os.fstat(handle)):
+            if self._compression(file) is None:
+                digest.update(data)
+            else:
+                _digest(handle, digest)
+            if state_of(os.fstat(handle)) != state_of(before):
                 raise Unfinished
         facts = _facts(before, digest.hexdigest())
         try:
@@ -75,7 +82,7 @@ class FileReader:
             digest = hashlib.sha256()
             with _reading():
                 _digest(handle, digest)
-            if not same_state(before, os.fstat(handle)):
+            if state_of(os.fstat(handle)) != state_of(before):
                 raise Unfinished
             return _facts(before, digest.hexdigest())
         finally:
@@ -89,11 +96,11 @@ class FileReader:
             return None
 
     def records(self, file: Taken, facts: Facts, place: Place) -> "Records":
-        """The records of a file from a place on. Raises Failed where it is another file now."""
+        """The records of a file from a place on. Raises Failed, and Unfinished where it is another file now."""
         handle, before = self._open(file)
-        if _state(before) != facts.state:
+        if list(state_of(before)) != facts.state:
             os.close(handle)
-            raise Failed("it was changed while it was read")
+            raise Unfinished
         return Records(self._stream(handle, file), handle, facts, self._contents, place)
 
     def _compression(self, file: Taken) -> str | None:
@@ -101,39 +108,44 @@ class FileReader:
         return kind if kind in self._config.decompress else None
 
     def _stream(self, handle: int, file: Taken) -> IO[bytes]:
-        return opened(handle, self._compression(file), self._config.inflated_bytes_max)
+        return opened(handle, self._compression(file), self._config.contents_bytes_max)
 
     def _open(self, file: Taken) -> tuple[int, os.stat_result]:
-        if self._config.on_conflict == "fail" and self._config.after == "move" and self._folder.done_exists(file.path):
+        if self._config.on_conflict == "fail" and self._config.after == "move" and self._folder.done_has(file.path):
             raise Failed("done has a file of this name already")
         try:
             handle = self._folder.open_file(file)
         except FileNotFoundError:
             raise
+        except BlockingIOError:
+            raise Unfinished from None  # somebody holds a lease on it, to write
         except OSError as error:
+            if error.errno in _NOT_THE_FILES:
+                raise
             raise Failed(f"it cannot be opened: {error.strerror}") from error
         try:
             status = os.fstat(handle)
-            self._require_fit(status)
-            if has_writer(handle):
+            self._require_fit(status, file)
+            if self._probes and has_writer(handle):
                 raise Unfinished
         except BaseException:
             os.close(handle)
             raise
         return handle, status
 
-    def _require_fit(self, status: os.stat_result) -> None:
+    def _require_fit(self, status: os.stat_result, file: Taken) -> None:
         config = self._config
         if not stat.S_ISREG(status.st_mode):
             raise Failed("it is no regular file")
         if config.owners and status.st_uid not in config.owners:
             raise Failed(f"it belongs to user {status.st_uid}, who is none of the owners")
         if status.st_mode & config.forbidden_mode:
-            raise Failed(
-                f"its mode is {stat.S_IMODE(status.st_mode):o}, of which {config.forbidden_mode:o} is forbidden"
-            )
+            mode = stat.S_IMODE(status.st_mode)
+            raise Failed(f"its mode is {mode:o}, of which {config.forbidden_mode:o} is forbidden")
         if config.file_bytes_max is not None and status.st_size > config.file_bytes_max:
             raise Failed(f"it has {status.st_size} bytes, max_bytes are {config.file_bytes_max}")
+        if status.st_size == 0 and self._compression(file) is not None:
+            raise Failed(f"it is {self._compression(file)} that ends too early")
 
 
 class Unreadable(Exception):
@@ -154,19 +166,31 @@ class Records:
         self._handle = handle
         self._facts = facts
         self._records: Iterator[Record] = contents.records(stream, place)
+        self._failed: Failed | None = None
 
     def batch(self, most: int) -> list[Record]:
-        """At most so many records and some megabytes more; empty at the end. Raises Failed."""
+        """At most so many records and some megabytes more; empty at the end.
+
+        Raises Failed, after the records before that have been given, and Unfinished where the file was changed.
+        """
+        if self._failed is not None:
+            raise self._failed
         taken: list[Record] = []
         size = 0
-        with _reading():
-            for record in islice(self._records, most):
-                taken.append(record)
-                size += len(record.raw)
-                if size >= BATCH_BYTES:
-                    break
-        if not taken and _state(os.fstat(self._handle)) != self._facts.state:
-            raise Failed("it was changed while it was read")
+        try:
+            with _reading():
+                for record in islice(self._records, most):
+                    taken.append(record)
+                    size += len(record.raw)
+                    if size >= BATCH_BYTES:
+                        break
+        except Failed as failed:
+            self._failed = failed
+        if list(state_of(os.fstat(self._handle))) != self._facts.state:
+            # What was read of a file that somebody writes may be half of a record.
+            raise Unfinished
+        if self._failed is not None and not taken:
+            raise self._failed
         return taken
 
     def close(self) -> None:
@@ -190,9 +214,5 @@ def _digest(handle: int, digest: Any) -> None:
         offset += len(piece)
 
 
-def _state(status: os.stat_result) -> list[int]:
-    return [status.st_ino, status.st_size, status.st_mtime_ns]
-
-
 def _facts(status: os.stat_result, digest: str) -> Facts:
-    return Facts(status.st_size, status.st_mtime_ns // 1_000_000, digest, _state(status))
+    return Facts(status.st_size, status.st_mtime_ns // 1_000_000, digest, list(state_of(status)))

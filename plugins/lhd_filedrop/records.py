@@ -2,6 +2,7 @@
 
 import csv
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
@@ -10,6 +11,8 @@ from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.failed import Failed
 
 _PIECE_BYTES = 1_048_576
+# Its own limit, 128 KiB, would end a field in its middle; how long a record may be is looked at here.
+csv.field_size_limit(sys.maxsize)
 Decode = Callable[[bytes], Any]
 """The value of a line. Raises Failed."""
 

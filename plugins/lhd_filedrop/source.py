@@ -1,19 +1,23 @@
 """The file drop source: opens its folder, and takes files until it is stopped."""
 
+import hashlib
 import io
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from anyio.to_thread import run_sync
 
-from lhd.plugin import Event, Sent, Source, SourceContext, Transient
+from lhd.plugin import ConfigError, Event, Sent, Source, SourceContext, Transient
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.contents import Contents
-from lhd_filedrop.events import text
+from lhd_filedrop.events import record_event, text
 from lhd_filedrop.failed import Failed
 from lhd_filedrop.folder import Busy, Folder, Taken
 from lhd_filedrop.readiness import allow_probes
-from lhd_filedrop.records import Place, Record
+from lhd_filedrop.reading import Facts
+from lhd_filedrop.records import Place
 from lhd_filedrop.taking import Taking, folder_error, told
 
 
@@ -38,8 +42,8 @@ class FileDrop(Source[FileDropConfig]):
             self._taking = Taking(context, self.config, folder, self.contents)
             await self._taking.run()
         except Busy:
-            text = f"another process takes files out of {self.config.path} for a source of this name"
-            raise Transient(text, self.config.scan_s) from None
+            busy = f"another process takes files out of {self.config.path} for a source of this name"
+            raise Transient(busy, self.config.scan_s) from None
         except OSError as error:
             raise folder_error(error, self.config) from error
         finally:
@@ -47,7 +51,7 @@ class FileDrop(Source[FileDropConfig]):
             folder.close()
 
     def decode(self, raw: bytes, headers: Mapping[str, str | None], query: Mapping[str, str]) -> list[Event]:  # noqa: ARG002
-        """The events of a file, or of a record, with these bytes."""
+        """The events of a file, or of a record, with these bytes, inflated; the header ``name`` may say its name."""
         try:
             if self.config.unit == "file":
                 records = self.contents.whole(raw)
@@ -55,49 +59,50 @@ class FileDrop(Source[FileDropConfig]):
                 records = list(self.contents.records(io.BytesIO(raw), Place()))
         except Failed as failed:
             raise ValueError(str(failed)) from None
-        return [_event(record) for record in records]
+        file = Taken("", os.fsencode(headers.get("name") or f"example.{self._suffix}"))
+        facts = Facts(len(raw), 0, hashlib.sha256(raw).hexdigest(), [])
+        return [replace(record_event(file, facts, record, self.config), id=None, meta={}) for record in records]
 
     async def bring_back(self, attributes: Mapping[str, Any]) -> bool:
         """Take a failed file once more, as it is now, under the claim that it had."""
         part = attributes.get("meta", {}).get("claim")
         is_record = self.config.unit == "record" and "record" in attributes
-        if not isinstance(part, str) or part.startswith("/") or is_record or self._taking is None:
+        if not isinstance(part, str) or part.startswith("/") or is_record:
             return False
-        file = Taken.of_part(part)
+        taking = self._taking
+        if taking is None:
+            raise ValueError("the source does not run just now, see lhd status; try again when it does")
         try:
-            is_back = await run_sync(self._taking.folder.bring_back, file)
+            is_back = await run_sync(taking.folder.bring_back, Taken.of_part(part))
         except OSError as error:
             raise ValueError(f"it cannot be put back: {told(error)}") from error
-        if is_back:
-            self._taking.resume(file)
-        return is_back
+        if not is_back:
+            raise ValueError("its file is not in failed any more; drop it again, and drop the dead letter")
+        taking.ring()
+        return True
 
     async def send(self, raw: bytes, headers: Mapping[str, str], now_ms: int, http: str) -> Sent:  # noqa: ARG002
         """Drop a file: under a temporary name first, as a careful writer does."""
-        name = headers.get("name", f"sent-{now_ms}.{_SUFFIX.get(self.config.format, self.config.format)}")
-        path = self.config.path / name
+        name = headers.get("name", f"sent-{now_ms}.{self._suffix}")
+        if "/" in name or name.startswith("."):
+            raise ConfigError("name", "the name of a file to drop has no slash, and does not begin with a dot")
         try:
-            await run_sync(_drop, self.config, raw, name)
+            await run_sync(self._drop, raw, name)
         except OSError as error:
-            raise Transient(told(error)) from error
-        return Sent(f"dropped {text(bytes(path))}")
+            raise Transient(f"it cannot be dropped: {told(error)}") from error
+        return Sent(f"dropped {text(os.fsencode(self.config.path / name))}")
 
+    @property
+    def _suffix(self) -> str:
+        return {"text": "txt", "bytes": "bin"}.get(self.config.format, self.config.format)
 
-_SUFFIX = {"text": "txt", "bytes": "bin"}
-
-
-def _drop(config: FileDropConfig, raw: bytes, name: str) -> None:
-    temporary = config.path / f".{name}.tmp"
-    temporary.write_bytes(raw)
-    temporary.rename(config.path / name)
-    if config.ready == "marker":
-        (config.path / (name + config.marker_suffix)).touch()
-
-
-def _event(record: Record) -> Event:
-    return Event(
-        record.value,
-        record={"index": record.place.index, "line": record.place.line},
-        raw=record.head + record.raw,
-        poison=record.poison,
-    )
+    def _drop(self, raw: bytes, name: str) -> None:
+        path = self.config.path
+        temporary = path / f".{name[:200]}.tmp"
+        temporary.write_bytes(raw)
+        try:
+            os.link(temporary, path / name)
+        finally:
+            temporary.unlink()
+        if self.config.ready == "marker":
+            (path / (name + self.config.marker_suffix)).touch()

@@ -1,0 +1,70 @@
+"""Folders as handles, and names inside them. No link is followed on the way, so that nothing is of elsewhere.
+
+Names and paths are bytes. All functions block, and raise OSError.
+"""
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+_RENAME_NOREPLACE = 1
+_NOT_IMPLEMENTED = (errno.ENOSYS, errno.EINVAL)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def folder(base: int, path: bytes, make: int | None = None) -> Iterator[int]:
+    """The folder of this path inside another one; with ``make``, a mode, it is made where it is not there."""
+    handle = os.dup(base)
+    try:
+        for name in path.split(b"/") if path else ():
+            if make is not None:
+                with suppress(FileExistsError):
+                    os.mkdir(name, make, dir_fd=handle)
+            inner = os.open(name, _FOLDER, dir_fd=handle)
+            os.close(handle)
+            handle = inner
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def made(base: int, name: bytes, mode: int) -> int:
+    """A folder of lhd's own, made where it is not there. Raises PermissionError where it is somebody else's."""
+    with suppress(FileExistsError):
+        os.mkdir(name, mode, dir_fd=base)
+    handle = os.open(name, _FOLDER, dir_fd=base)
+    status = os.fstat(handle)
+    if status.st_uid not in (0, os.geteuid()):
+        os.close(handle)
+        raise PermissionError(errno.EPERM, "it belongs to another user than lhd's", os.fsdecode(name))
+    return handle
+
+
+def exists(base: int, name: bytes) -> bool:
+    """Whether there is something of this name, be it a link to nowhere."""
+    try:
+        os.lstat(name, dir_fd=base)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_same(base: int, name: bytes, other_base: int, other: bytes) -> bool:
+    """Whether two names are of one file."""
+    return os.path.samestat(os.lstat(name, dir_fd=base), os.lstat(other, dir_fd=other_base))
+
+
+def rename(base: int, name: bytes, target_base: int, target: bytes) -> None:
+    """Rename, unless the target exists (renameat2(2)); where the file system cannot do that, look first."""
+    if _libc.renameat2(base, name, target_base, target, _RENAME_NOREPLACE) == 0:
+        return
+    number = ctypes.get_errno()
+    if number not in _NOT_IMPLEMENTED:
+        raise OSError(number, os.strerror(number), os.fsdecode(name), None, os.fsdecode(target))
+    if exists(target_base, target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target))
+    os.rename(name, target, src_dir_fd=base, dst_dir_fd=target_base)
