@@ -14,6 +14,7 @@ from lhd.engine import Engine
 from lhd.errors import Code, Rejection
 from lhd.http import Handler, HttpListener, json_response
 from lhd.intake import dead_letters
+from lhd.intake.dead_letters import FoundLetter
 from lhd.intake.explain import explain
 from lhd.intake.intake import Intake
 from lhd.intake.routes import Routes
@@ -90,23 +91,23 @@ class _AdminApi:
         return json_response({"letters": letters})
 
     async def show_dead(self, request: web.BaseRequest) -> web.Response:
-        source, _, letter = await self._letter(request)
-        return json_response(dead_letters.shown(source, letter))
+        found = await self._letter(request)
+        return json_response(dead_letters.shown(found.source, found.letter))
 
     async def retry_dead(self, request: web.BaseRequest) -> web.Response:
-        source, identity, letter = await self._letter(request)
-        decision = await self._intake(source, _tenant(request)).retry(identity, letter)
+        found = await self._letter(request)
+        decision = await self._intake(found.source, _tenant(request)).retry(found)
         if decision is None:
-            return json_response({"verdict": "returned", "id": letter.delivery_id, "reason": ""})
+            return json_response({"verdict": "returned", "id": found.letter.delivery_id, "reason": ""})
         return json_response({"verdict": decision.verdict, "id": decision.delivery_id, "reason": decision.reason})
 
     async def drop_dead(self, request: web.BaseRequest) -> web.Response:
-        source, identity, letter = await self._letter(request)
-        if not await self._engine.submit(Command(_tenant(request), DropDeadLetter(source, identity))):
-            raise Rejection(Code.NOT_FOUND, f"there is no dead letter '{letter.delivery_id}' any more")
-        return json_response({"id": letter.delivery_id})
+        found = await self._letter(request)
+        if not await self._engine.submit(Command(_tenant(request), DropDeadLetter(found.source, found.identity))):
+            raise Rejection(Code.NOT_FOUND, f"there is no dead letter '{found.letter.delivery_id}' any more")
+        return json_response({"id": found.letter.delivery_id})
 
-    async def _letter(self, request: web.BaseRequest) -> tuple[str, str, Any]:
+    async def _letter(self, request: web.BaseRequest) -> FoundLetter:
         delivery_id = request.query.get("id", "")
         found = await dead_letters.find(self._reader, _tenant(request), delivery_id)
         if found is None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from lhd.core import kinds
@@ -23,16 +24,28 @@ async def listed(reader: Reader, tenant: str, source: str | None) -> list[dict[s
     return [_dated(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
 
 
-async def find(reader: Reader, tenant: str, delivery_id: str) -> tuple[str, str, DeadLetter] | None:
-    """The source, the identity and the letter of a delivery; None where it is no dead letter."""
+@dataclass(frozen=True, slots=True)
+class FoundLetter:
+    """A dead letter with whose it is, its identity, and what its sender calls it."""
+
+    source: str
+    identity: str
+    sender_id: str | None
+    letter: DeadLetter
+
+
+async def find(reader: Reader, tenant: str, delivery_id: str) -> FoundLetter | None:
+    """The dead letter of a delivery; None where it is none."""
     rows = await reader.fetch(
-        "SELECT source, identity FROM dead_letter WHERE tenant = ? AND delivery_id = ?", (tenant, delivery_id)
+        "SELECT dead_letter.source, dead_letter.identity, sender_id FROM dead_letter LEFT JOIN ledger "
+        "USING (tenant, delivery_id) WHERE tenant = ? AND delivery_id = ?",
+        (tenant, delivery_id),
     )
     if not rows:
         return None
-    source, identity = rows[0]
+    source, identity, sender_id = rows[0]
     letter = await reader.get(kinds.DEAD_LETTER, (tenant, source, identity))
-    return None if letter is None else (source, identity, letter)
+    return None if letter is None else FoundLetter(source, identity, sender_id, letter)
 
 
 def shown(source: str, letter: DeadLetter) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import orjson
 
 from lhd.core.commands import Command
 from lhd.core.commands.deliveries import WHOLE, Decision, Deliver, DropDeadLetter, Rehearse, Unmapped
-from lhd.core.kinds import DeadLetter, Verdict
+from lhd.core.kinds import Verdict
 from lhd.engine import Engine
 from lhd.errors import Code, Rejection
 from lhd.intake.acknowledgement import Acknowledgements
+from lhd.intake.dead_letters import FoundLetter
 from lhd.intake.kept import KeptSignals
 from lhd.intake.rehearsal import described, event_again
 from lhd.intake.routes import Routes, attributes
@@ -122,17 +123,18 @@ class Intake:
             return Acknowledgement()
         return await self.acknowledgements.wait(receipt.event_id, ack)
 
-    async def retry(self, identity: str, letter: DeadLetter) -> Decision | None:
+    async def retry(self, found: FoundLetter) -> Decision | None:
         """Deliver a dead letter again under its identity; None where it comes once more by itself instead.
 
         Raises Rejection where neither can be.
         """
+        letter = found.letter
         try:
             is_back = await self._source.bring_back(json.loads(letter.attributes))
         except ValueError as error:
             raise Rejection(Code.FAILED_PRECONDITION, str(error)) from None
         if is_back:
-            await self._engine.submit(Command(self.tenant, DropDeadLetter(self._name, identity)))
+            await self._engine.submit(Command(self.tenant, DropDeadLetter(self._name, found.identity)))
             return None
         if letter.is_cut:
             raise Rejection(Code.FAILED_PRECONDITION, "not all of its bytes are kept; its sender has to send it again")
@@ -140,7 +142,8 @@ class Intake:
             event = event_again(self._source, letter.body, json.loads(letter.attributes))
         except ValueError as error:
             raise Rejection(Code.FAILED_PRECONDITION, f"it cannot be read any more: {error}") from None
-        delivery = replace(self._routes.map(event, self._meta()), identity=identity)
+        mapped = self._routes.map(event, self._meta())
+        delivery = replace(mapped, identity=found.identity, sender_id=mapped.sender_id or found.sender_id)
         (decision,) = await self._engine.submit(
             Command(self.tenant, Deliver(self._name, (delivery,), None, is_retry=True))
         )

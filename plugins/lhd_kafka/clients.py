@@ -14,15 +14,15 @@ from aiokafka.protocol.metadata import MetadataRequest
 _STOP_S = 5.0
 
 
-class _Metadata(MetadataRequest):
+class ClusterQuestion(MetadataRequest):
     """aiokafka has brokers make the topics that it asks for, if they do such a thing, and has no option for it."""
 
     def __init__(self, topics: list[str] | None = None) -> None:
         super().__init__(topics, allow_auto_topic_creation=False)
 
 
-aiokafka.client.MetadataRequest = _Metadata  # type: ignore[assignment, attr-defined]
-aiokafka.admin.client.MetadataRequest = _Metadata  # type: ignore[assignment, attr-defined]
+aiokafka.client.MetadataRequest = ClusterQuestion  # type: ignore[assignment, attr-defined]
+aiokafka.admin.client.MetadataRequest = ClusterQuestion  # type: ignore[assignment, attr-defined]
 
 
 def is_stray() -> bool:

@@ -1,5 +1,6 @@
 """The cluster as an administrator sees it: its topics and partitions, and why a broker cannot be reached."""
 
+import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator
@@ -7,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -20,7 +22,7 @@ from aiokafka.errors import (
 )
 
 from lhd.plugin import ConfigError, Transient
-from lhd_kafka.clients import closing
+from lhd_kafka.clients import ClusterQuestion, closing, is_stray
 from lhd_kafka.config import KafkaConfig
 from lhd_kafka.security import is_loopback
 
@@ -30,6 +32,8 @@ AWAY_S = 5.0
 FAULT_S = 60.0
 """After so many seconds something is looked at again that an operator has to mend."""
 _TRIES = 3
+_ALERT_S = 2.0
+"""How long an alert is waited for."""
 
 
 class Missing(Transient):
@@ -57,11 +61,10 @@ class Client:
             **self.security,
         }
 
-    async def unreachable(self, error: Exception) -> Transient:
+    async def unreachable(self) -> Transient:
         """Why no broker can be used: aiokafka itself tells only that it is so."""
-        causes = {await self._cause(broker) for broker in self.config.brokers}
-        told = "; ".join(sorted(cause for cause in causes if cause)) or type(error).__name__
-        return Transient(f"no broker can be used: {told}", AWAY_S)
+        causes = {await self._cause(broker) for broker in self.config.brokers} - {""}
+        return Transient(f"no broker can be used: {'; '.join(sorted(causes))}" if causes else AWAY, AWAY_S)
 
     async def _cause(self, broker: str) -> str:
         host, _, port = broker.rpartition(":")
@@ -70,12 +73,20 @@ class Client:
             conn = await create_conn(
                 host.strip("[]"), int(port), client_id="lhd", request_timeout_ms=timeout_ms, **self.security
             )
+            try:
+                # Some refusals come only now: of a token, of a certificate, of one who did not say who he is.
+                await conn.send(ClusterQuestion([]))
+            finally:
+                conn.close()
         except (OSError, KafkaError, TimeoutError) as error:
-            return f"{broker}: {self._told(error)}"
-        conn.close()
+            return f"{broker}: {await self._told(error, host.strip('[]'), int(port))}"
+        except asyncio.CancelledError:
+            if not is_stray():
+                raise
+            return f"{broker}: {await self._told(KafkaConnectionError(), host.strip('[]'), int(port))}"
         return ""
 
-    def _told(self, error: Exception) -> str:
+    async def _told(self, error: Exception, host: str, port: int) -> str:
         sasl = self.config.sasl
         if isinstance(error, SaslAuthenticationFailed | IllegalSaslStateError) and sasl is not None:
             who = "the token" if sasl.username is None else f"the user '{sasl.username}' or its password"
@@ -85,20 +96,48 @@ class Client:
         if isinstance(error, ssl.SSLCertVerificationError):
             return f"its certificate is not good: {error.verify_message}"
         if isinstance(error, ssl.SSLError):
-            return f"TLS fails: {error.reason}"
+            return f"TLS fails: {_reason(error)}"
         if isinstance(error, TimeoutError):
             return "it does not answer in time"
         if isinstance(error, KafkaConnectionError):
-            return "it closes the connection; does it expect TLS or SASL, or none?"
-        return (error.strerror if isinstance(error, OSError) else None) or str(error)
+            return await self._why_closed(host, port)
+        if isinstance(error, OSError) and not str(error) and self.config.tls is not None:
+            return "TLS fails: the connection is closed; does it speak TLS?"
+        return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+    async def _why_closed(self, host: str, port: int) -> str:
+        """Of a connection that a broker has closed aiokafka does not tell the TLS alert, so it is looked for."""
+        sasl = self.config.sasl
+        if self.config.tls is not None:
+            writer = None
+            try:
+                with anyio.fail_after(self.config.request_timeout_s):
+                    reader, writer = await asyncio.open_connection(host, port, ssl=self.security["ssl_context"])
+                    with anyio.move_on_after(_ALERT_S):
+                        await reader.read(1)
+            except ssl.SSLError as error:
+                return f"TLS fails: {_reason(error)}"
+            except (OSError, TimeoutError):
+                pass
+            finally:
+                if writer is not None:
+                    writer.close()
+        if sasl is not None and sasl.mechanism == "OAUTHBEARER":
+            return "the token is refused (OAUTHBEARER)"
+        return "it closes the connection; does it expect TLS or SASL, or none?"
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return (error.reason or "OpenSSL does not say why").lower().replace("_", " ")
 
 
 class Cluster:
     """Asks about topics."""
 
-    def __init__(self, admin: AIOKafkaAdminClient, config: KafkaConfig) -> None:
+    def __init__(self, admin: AIOKafkaAdminClient, client: Client) -> None:
         self._admin = admin
-        self._config = config
+        self._client = client
+        self._config = client.config
 
     async def require_private(self) -> None:
         """Raise ConfigError where a secret would be sent in the clear to brokers that the first one has named."""
@@ -131,7 +170,7 @@ class Cluster:
                 answer: list[dict[str, Any]] = await self._admin.describe_topics(topics)
             except (KafkaError, TimeoutError) as error:
                 if left == 0:
-                    raise Transient(AWAY, AWAY_S) from error
+                    raise await self._client.unreachable() from error
             else:
                 return answer
         raise AssertionError
@@ -152,10 +191,14 @@ async def connect(client: Client) -> AsyncIterator[Cluster]:
     """A connection to the cluster. Raises Transient where there is none."""
     admin = AIOKafkaAdminClient(**client.options)
     async with closing(admin):
-        cluster = Cluster(admin, client.config)
+        cluster = Cluster(admin, client)
         try:
             await admin.start()
             await cluster.require_private()
         except (KafkaError, OSError) as error:
-            raise await client.unreachable(error) from error
+            raise await client.unreachable() from error
+        except asyncio.CancelledError as error:
+            if not is_stray():
+                raise
+            raise await client.unreachable() from error
         yield cluster

@@ -2,9 +2,9 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from lhd.plugin import Model, SourceConfig
 from lhd_kafka.budget import Budget, parse_budget
@@ -64,7 +64,7 @@ class KafkaConfig(SourceConfig):
     """``kind = "kafka"``."""
 
     brokers: tuple[Annotated[str, AfterValidator(_broker)], ...] = Field(
-        strict=False, min_length=1, description="Where the cluster is asked for first: host:port."
+        strict=False, description="Where the cluster is asked for first: host:port."
     )
     topics: tuple[str, ...] = Field((), strict=False, description="The topics to read; or pattern.")
     pattern: Annotated[str, AfterValidator(_pattern)] | None = Field(
@@ -105,6 +105,26 @@ class KafkaConfig(SourceConfig):
     tls: Tls | None = Field(None, description="Connect over TLS; {} trusts the system's authorities.")
     sasl: Sasl | None = Field(None, description="How lhd says who it is.")
     insecure: bool = Field(False, description="Allow a password or token to be sent in the clear beyond loopback.")
+
+    @field_validator("brokers")
+    @classmethod
+    def _some_broker(cls, brokers: tuple[str, ...]) -> tuple[str, ...]:
+        if not brokers:
+            raise ValueError("name at least one broker")
+        return brokers
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _start(cls, start: Any) -> Any:
+        """One finding for a mistake, where pydantic would have one for each form that the value may have."""
+        if isinstance(start, dict):
+            try:
+                return StartAt.model_validate(start)
+            except ValidationError as error:
+                raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        if start not in ("earliest", "latest"):
+            raise ValueError("write 'earliest', 'latest' or { timestamp = ... }")
+        return start
 
     @model_validator(mode="after")
     def _complete(self) -> "KafkaConfig":

@@ -6,8 +6,9 @@ was read is read again, and silence is looked into.
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
@@ -27,7 +28,7 @@ from lhd_kafka.cluster import AWAY, AWAY_S, FAULT_S, Client, Cluster, Missing
 from lhd_kafka.config import KafkaConfig, StartAt
 from lhd_kafka.pace import Pace
 from lhd_kafka.positions import Anchor, Position, Record, parse_part, part_name
-from lhd_kafka.progress import show_progress
+from lhd_kafka.progress import Connect, apart, show_progress
 from lhd_kafka.records import Events, size_of
 
 _POLL_MS = 500
@@ -85,16 +86,18 @@ class Reading:
         except TopicAuthorizationFailedError as error:
             raise Transient(f"lhd's user may not read the topic '{error.args[0]}'", FAULT_S) from error
         except KafkaError as error:
-            away = error.retriable or isinstance(error, IllegalStateError)
-            raise Transient(AWAY if away else f"the broker refuses: {error}", AWAY_S) from error
+            if error.retriable or isinstance(error, IllegalStateError):
+                raise await self.client.unreachable() from error
+            raise Transient(f"the broker refuses: {error}", AWAY_S) from error
         except asyncio.CancelledError:
             if not is_stray():
                 raise
-            raise Transient(AWAY, AWAY_S) from None
+            raise await self.client.unreachable() from None
 
     async def _load_positions(self) -> None:
         stored = await self.context.positions()
-        self.positions = {parse_part(part): Position.load(value) for part, value in stored.items()}
+        self.positions.clear()
+        self.positions |= {parse_part(part): Position.load(value) for part, value in stored.items()}
 
     async def _discover(self) -> list[TopicPartition]:
         """The partitions; that a topic was not there yet is noted, since all of it will have come later."""
@@ -181,7 +184,7 @@ class Reading:
         # No await from here on: between the assignment and the seek nothing may be fetched.
         if assign:
             consumer.assign(list(partitions))
-        for partition in partitions:
+        for partition in partitions if assign else consumer.assignment() & set(partitions):
             self._seek_one(consumer, partition, begins[partition])
 
     def _seek_one(self, consumer: AIOKafkaConsumer, partition: TopicPartition, begin: int) -> None:
@@ -223,8 +226,10 @@ class Reading:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_topics)
             if self.config.mode == "assign":
-                watched = (self.context, self.client, self.group, self._partitions, self.positions)
-                tasks.start_soon(show_progress, *watched)
+                shower: Connect = partial(apart, self.client, self.group, self._partitions)
+            else:
+                shower = lambda: nullcontext(consumer)  # noqa: E731
+            tasks.start_soon(show_progress, self.context, self.group, shower, self.positions)
             try:
                 await self._read(consumer)
             except Exception as error:  # noqa: BLE001 - raised below, and not within the group of a task group
@@ -264,8 +269,10 @@ class Reading:
                         batch, size = [], 0
             if batch:
                 await self._store(consumer, batch)
-            await self._seek_unsought(consumer)
-            await self._look(consumer)
+            # A group may take partitions away at any time.
+            with suppress(IllegalStateError):
+                await self._seek_unsought(consumer)
+                await self._look(consumer)
         raise self._failure
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[Record]]:
@@ -313,8 +320,12 @@ class Reading:
             return
         await self._load_positions()
         await self._begin_new(consumer, sorted(given))
-        await self._seek(consumer, given & consumer.assignment())
         self._unsought -= given
+        try:
+            await self._seek(consumer, given)
+        except BaseException:
+            self._unsought |= given
+            raise
         self._say_reading(consumer.assignment())
 
     async def _checked(self, partition: TopicPartition, records: Sequence[Record]) -> Sequence[Record]:
@@ -394,7 +405,8 @@ class Reading:
             moved = {partition: Position(offset, position.anchor)}
             await self.context.commit([], positions=_stored(moved))
             self.positions |= moved
-        if offset >= end and position.anchor is not None and position.next == offset:
+        is_held = partition in consumer.assignment() and partition not in self._unsought
+        if is_held and offset >= end and position.anchor is not None and position.next == offset:
             self._seek_one(consumer, partition, begin=0)
         else:
             self._pace.check(partition, offset, end, anyio.current_time())

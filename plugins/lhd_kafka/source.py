@@ -97,5 +97,5 @@ class Kafka(Source[KafkaConfig]):
                     topic, raw, headers=[(name, value.encode()) for name, value in headers.items()], timestamp_ms=now_ms
                 )
             except KafkaError as error:
-                raise await self.client.unreachable(error) from error
+                raise await self.client.unreachable() from error
         return Sent(f"{topic}/{sent.partition}, offset {sent.offset}")

@@ -78,7 +78,6 @@ async def test_a_letter_with_a_header_that_is_no_text_can_be_shown_and_retried(t
         found = await dead_letters.find(reader, TENANT, delivery_id)
         await reader.close()
         assert found is not None
-        source, _, letter = found
-        shown = dead_letters.shown(source, letter)
+        shown = dead_letters.shown(found.source, found.letter)
         assert json.loads(shown["body"]) == SIGNAL
         json.dumps(shown, ensure_ascii=False).encode()

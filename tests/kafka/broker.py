@@ -1,4 +1,4 @@
-"""A real Apache Kafka of one node in KRaft mode, on free loopback ports, with a plain and a secured listener."""
+"""A real Apache Kafka of one node in KRaft mode, on free loopback ports, with a plain listener and secured ones."""
 
 import base64
 import os
@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,11 +31,11 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{plain},SECURE://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SECURE://127.0.0.1:{secure}
+listeners={listeners},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={listeners}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL,SCRAM:SASL_PLAINTEXT,MUTUAL:SSL
 log.dirs={folder}/data
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
@@ -42,17 +44,23 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
 log.cleaner.backoff.ms=200
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 num.partitions=1
 listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
-listener.name.secure.ssl.client.auth=requested
 listener.name.secure.ssl.keystore.type=PEM
 listener.name.secure.ssl.keystore.location={folder}/broker.pem
-listener.name.secure.ssl.truststore.type=PEM
-listener.name.secure.ssl.truststore.location={folder}/ca.pem
+listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.mutual.ssl.client.auth=required
+listener.name.mutual.ssl.keystore.type=PEM
+listener.name.mutual.ssl.keystore.location={folder}/broker.pem
+listener.name.mutual.ssl.truststore.type=PEM
+listener.name.mutual.ssl.truststore.location={folder}/ca.pem
 listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\
   user_{user}="{password}";
 listener.name.secure.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.scram.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.secure.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule \\
   required unsecuredLoginStringClaim_sub="broker";
 """
@@ -63,9 +71,11 @@ class Broker:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.plain, self.secure, self.controller = free_port(), free_port(), free_port()
+        self.plain, self.secure, self.scram, self.mutual, self.controller = (free_port() for _ in range(5))
         self.address = f"127.0.0.1:{self.plain}"
         self.secure_address = f"127.0.0.1:{self.secure}"
+        self.scram_address = f"127.0.0.1:{self.scram}"
+        self.mutual_address = f"127.0.0.1:{self.mutual}"
         self.log = folder / "broker.log"
         self.authority = Authority()
         self._process: subprocess.Popen[bytes] | None = None
@@ -75,8 +85,14 @@ class Broker:
         pair = self.authority.issue("broker")
         (self.folder / "broker.pem").write_bytes(pair.key + pair.certificate)
         (self.folder / "ca.pem").write_bytes(self.authority.certificate)
-        ports = {"plain": self.plain, "secure": self.secure, "controller": self.controller}
-        text = PROPERTIES.format(folder=self.folder, user=USER, password=PASSWORD, **ports)
+        ports = {"PLAINTEXT": self.plain, "SECURE": self.secure, "SCRAM": self.scram, "MUTUAL": self.mutual}
+        text = PROPERTIES.format(
+            folder=self.folder,
+            user=USER,
+            password=PASSWORD,
+            controller=self.controller,
+            listeners=",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items()),
+        )
         (self.folder / "server.properties").write_text(text)
         scram = [
             argument
@@ -107,7 +123,7 @@ class Broker:
         if self._process.poll() is not None:
             raise AssertionError(f"the broker ended with {self._process.returncode}:\n{self.log.read_text()}")
         try:
-            for port in (self.plain, self.secure):
+            for port in (self.plain, self.secure, self.scram, self.mutual):
                 socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
             return None
@@ -121,11 +137,33 @@ class Broker:
         """SIGKILL."""
         self._end(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """Have it answer nothing; its connections stay."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Have it answer again."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
             os.killpg(self._process.pid, number)
             self._process.wait(START_S)
             self._process = None
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Broker]:
+    """A broker that runs."""
+    require_kafka()
+    broker = Broker(folder)
+    broker.start()
+    yield broker
+    broker.stop()
 
 
 def require_kafka() -> None:

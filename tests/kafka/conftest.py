@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kafka.broker import Broker, require_kafka
+from tests.kafka.broker import Broker, running
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -18,18 +18,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker that runs all the time; each test has topics of its own."""
-    yield from _running(tmp_path_factory)
+    with running(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
 
 
 @pytest.fixture
 def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker that the test may stop, kill and start."""
-    yield from _running(tmp_path_factory)
-
-
-def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    require_kafka()
-    broker = Broker(tmp_path_factory.mktemp("kafka"))
-    broker.start()
-    yield broker
-    broker.stop()
+    with running(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker

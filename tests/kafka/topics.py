@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from tests.kafka.broker import Broker
 
@@ -36,10 +37,11 @@ def new_name(prefix: str = "topic") -> str:
     return f"{prefix}-{uuid.uuid4().hex[:8]}"
 
 
-def create(broker: Broker, topic: str, partitions: int = 1, **config: str) -> None:
-    """Make a topic; keys of its configuration have ``_`` for ``.``."""
+def create(broker: Broker, *topics: str, partitions: int = 1, **config: str) -> None:
+    """Make topics; keys of their configuration have ``_`` for ``.``."""
     configs = {name.replace("_", "."): value for name, value in config.items()}
-    _administer(broker, lambda admin: admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=configs)]))
+    new = [NewTopic(topic, partitions, 1, topic_configs=configs) for topic in topics]
+    _administer(broker, lambda admin: admin.create_topics(new))
 
 
 def delete(broker: Broker, topic: str) -> None:
@@ -64,22 +66,81 @@ def committed(broker: Broker, group: str) -> dict[TopicPartition, int]:
     return {partition: one.offset for partition, one in found.items()}
 
 
-def produce(broker: Broker, topic: str, records: Iterable[Sent], **options: Any) -> None:
-    """Produce records in their order; ``options`` are aiokafka's for producers."""
+def commit(broker: Broker, group: str, topic: str, offset: int) -> None:
+    """Have a consumer group, which has no members, be at an offset of a topic's first partition."""
 
-    async def send() -> None:
+    async def run() -> None:
+        async with AIOKafkaConsumer(bootstrap_servers=broker.address, group_id=group) as consumer:
+            consumer.assign([TopicPartition(topic, 0)])
+            await consumer.commit({TopicPartition(topic, 0): offset})
+
+    asyncio.run(run())
+
+
+def members(broker: Broker, group: str) -> list[int]:
+    """How many partitions each member of a consumer group has; nothing while they are given out."""
+    described: list[Any] = _administer(broker, lambda admin: admin.describe_consumer_groups([group]))
+    (_, _, state, _, _, joined, *_) = described[0].groups[0]
+    if state != "Stable":
+        return []
+    assigned = [ConsumerProtocolMemberAssignment.decode(member[-1]) for member in joined]
+    return sorted(sum(len(partitions) for _, partitions in one.assignment) for one in assigned)
+
+
+def produce(broker: Broker, topic: str, records: Iterable[Sent], **options: Any) -> list[int]:
+    """Produce records in their order; ``options`` are aiokafka's for producers. Their offsets."""
+
+    async def send() -> list[int]:
         async with AIOKafkaProducer(bootstrap_servers=broker.address, linger_ms=5, **options) as producer:
-            for one in records:
-                await producer.send(
-                    topic,
-                    one.value,
-                    key=one.key,
-                    partition=one.partition,
-                    headers=list(one.headers),
-                    timestamp_ms=one.timestamp_ms,
-                )
+            return await _send(producer, topic, records)
 
-    asyncio.run(send())
+    return asyncio.run(send())
+
+
+def produce_in_transaction(broker: Broker, topic: str, records: Iterable[Sent], *, commit: bool) -> list[int]:
+    """Produce records in one transaction, and commit or abort it. Their offsets."""
+
+    async def send() -> list[int]:
+        async with AIOKafkaProducer(bootstrap_servers=broker.address, transactional_id=new_name()) as producer:
+            await producer.begin_transaction()
+            offsets = await _send(producer, topic, records)
+            await (producer.commit_transaction() if commit else producer.abort_transaction())
+            return offsets
+
+    return asyncio.run(send())
+
+
+async def _send(producer: AIOKafkaProducer, topic: str, records: Iterable[Sent]) -> list[int]:
+    sent = [
+        await producer.send(
+            topic,
+            one.value,
+            key=one.key,
+            partition=one.partition,
+            headers=list(one.headers),
+            timestamp_ms=one.timestamp_ms,
+        )
+        for one in records
+    ]
+    return [(await future).offset for future in sent]
+
+
+def offsets_of(broker: Broker, topic: str, partition: int = 0) -> list[int]:
+    """The offsets of all records that a partition has."""
+
+    async def read() -> list[int]:
+        place = TopicPartition(topic, partition)
+        async with AIOKafkaConsumer(bootstrap_servers=broker.address, enable_auto_commit=False) as consumer:
+            consumer.assign([place])
+            end = (await consumer.end_offsets([place]))[place]
+            await consumer.seek_to_beginning(place)
+            found: list[int] = []
+            while await consumer.position(place) < end:
+                for records in (await consumer.getmany(timeout_ms=100)).values():
+                    found += [record.offset for record in records]
+            return found
+
+    return asyncio.run(read())
 
 
 def _administer(broker: Broker, work: Callable[[AIOKafkaAdminClient], Awaitable[T]]) -> T:
