@@ -75,9 +75,11 @@ class Client:
             )
             try:
                 # Some refusals come only now: of a token, of a certificate, of one who did not say who he is.
-                await conn.send(ClusterQuestion([]))
+                answer = await conn.send(ClusterQuestion([]))
             finally:
                 conn.close()
+            if not answer.brokers:
+                raise KafkaConnectionError
         except (OSError, KafkaError, TimeoutError) as error:
             return f"{broker}: {await self._told(error, host.strip('[]'), int(port))}"
         except asyncio.CancelledError:
