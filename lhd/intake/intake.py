@@ -91,7 +91,7 @@ class Intake:
             for number, decision in enumerate(decisions):
                 if decision.verdict == Verdict.DEAD:
                     raise Poisoned(number, decision.reason)
-        self.kept.keep(events)
+        self.kept.keep([event for event in events if not event.poison])
         return [self._receipt(decision, one.route) for decision, one in zip(decisions, deliveries, strict=True)]
 
     async def _decide(self, request: Deliver, *, bury: bool) -> list[Decision]:

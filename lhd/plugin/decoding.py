@@ -24,18 +24,28 @@ def parse_json(data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise Undecodable("it is not JSON", error.lineno, error.colno) from None
+        # Of bytes that are no UTF-8 it tells the beginning of the whole as their place.
+        line, column = _not_utf8(data) or (error.lineno, error.colno)
+        raise Undecodable("it is not JSON", line, column) from None
 
 
 def parse_text(data: bytes) -> str:
     """UTF-8. Raises Undecodable."""
     try:
         return data.decode()
+    except UnicodeDecodeError:
+        line, column = _not_utf8(data) or (None, None)
+        raise Undecodable("it is not UTF-8", line, column) from None
+
+
+def _not_utf8(data: bytes) -> tuple[int, int] | None:
+    """Line and column, in bytes, of the first byte that is not of UTF-8; None where there is none."""
+    try:
+        data.decode()
     except UnicodeDecodeError as error:
         before = data[: error.start]
-        line = before.count(b"\n") + 1
-        column = error.start - before.rfind(b"\n")
-        raise Undecodable("it is not UTF-8", line, column) from None
+        return before.count(b"\n") + 1, error.start - before.rfind(b"\n")
+    return None
 
 
 def parse_cloudevent(event: Any, what: str = "it") -> dict[str, Any]:

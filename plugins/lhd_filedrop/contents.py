@@ -35,7 +35,7 @@ class Contents:
         records = []
         for record in self.records(io.BytesIO(data), Place()):
             if record.poison:
-                raise Failed(record.poison, record.place.line)
+                raise record.failed
             records.append(record)
             if len(records) > self._config.records_max:
                 raise Failed(f'it has more than {self._config.records_max} records; use unit = "record"')

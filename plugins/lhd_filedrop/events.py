@@ -1,6 +1,7 @@
 """Files and records as events."""
 
 import os
+import re
 from typing import Any
 
 from lhd.plugin import Event
@@ -12,9 +13,9 @@ from lhd_filedrop.records import Record
 
 
 def text(name: bytes) -> str:
-    """A name as routes and people see it; what is no UTF-8, or cannot be printed, is written in hexadecimal."""
+    """A name as routes and people see it; what is no UTF-8, or a control character, is written in hexadecimal."""
     shown = name.decode("utf-8", "backslashreplace")
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda control: f"\\x{ord(control[0]):02x}", shown)
 
 
 def stem(name: bytes, config: FileDropConfig) -> bytes:
@@ -50,7 +51,7 @@ def record_event(file: Taken, facts: Facts, record: Record, config: FileDropConf
         record={"index": record.place.index, "line": record.place.line},
         meta={"claim": file.part},
         raw=record.head + record.raw,
-        poison=record.poison,
+        poison=str(record.failed) if record.poison else "",
     )
 
 

@@ -92,7 +92,7 @@ class Folder:
         self._config = config
         self._source = quote(source, safe="").encode()
         self._handles: list[int] = []
-        self._root = self._work = self._done = self._failed = -1
+        self._root = self._all_work = self._work = self._done = self._failed = -1
         self.refused: dict[bytes, OSError] = {}
         """Of the latest claims, the files that could not be claimed."""
 
@@ -100,9 +100,9 @@ class Folder:
         """Make what is missing inside the folder, and see that nobody else works here. Raises Busy, too."""
         self._root = os.open(os.fsencode(self._config.path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._handles = [self._root]
-        work = handles.made(self._root, WORK, _OWN)
-        self._handles.append(work)
-        self._work = handles.made(work, self._source, _OWN)
+        self._all_work = handles.made(self._root, WORK, _OWN)
+        self._handles.append(self._all_work)
+        self._work = handles.made(self._all_work, self._source, _OWN)
         self._handles.append(self._work)
         self._done = handles.made(self._root, DONE, _SHARED)
         self._handles.append(self._done)
@@ -122,9 +122,13 @@ class Folder:
         self._handles = []
 
     def require(self) -> None:
-        """Raise where the folder is not the one that was opened any more: removed, or mounted over."""
+        """Raise where a folder is not the one that was opened any more: removed, made again, or mounted over."""
         if not os.path.samestat(os.stat(os.fsencode(self._config.path)), os.fstat(self._root)):
-            raise FileNotFoundError(errno.ENOENT, "it was removed and made again", str(self._config.path))
+            raise FileNotFoundError(errno.ENOENT, "it was removed and made again")
+        for name, handle in ((WORK, self._all_work), (DONE, self._done), (FAILED, self._failed)):
+            if not os.path.samestat(os.lstat(name, dir_fd=self._root), os.fstat(handle)):
+                raise FileNotFoundError(errno.ENOENT, "it was removed and made again", os.fsdecode(name))
+        os.lstat(self._source, dir_fd=self._all_work)
 
     # What is there
 
@@ -146,7 +150,7 @@ class Folder:
     def _examine(
         self, name: bytes, entry: "os.DirEntry[str]", folder: int, inside: bytes, waiting: list[bytes], look: Look
     ) -> Iterator[Found]:
-        if name.startswith(b".") or (not inside and name in (DONE, FAILED)):
+        if name.startswith(b".") or name in (DONE, FAILED):
             return
         path = os.path.join(inside, name)
         if entry.is_dir(follow_symlinks=False):
@@ -303,10 +307,9 @@ class Folder:
                         os.unlink(file.name, dir_fd=folder)
                     else:
                         self._move_to_done(folder, file)
-            except FileNotFoundError:
-                continue
             except OSError as error:
-                stuck[file] = error
+                if _has(self._work, file.inside):
+                    stuck[file] = error
         for inside in {os.path.dirname(file.path) for file in files} if self._config.after == "move" else ():
             self._sync(self._done, inside)
         self.tidy({file.claim for file in files})
@@ -373,10 +376,14 @@ class Folder:
             handle = os.open(path, flags, 0o644, dir_fd=folder)
         except FileExistsError:
             return _claim_in_report(folder, path) == file.part
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(report)
-            stream.flush()
-            os.fsync(handle)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(report)
+                stream.flush()
+                os.fsync(handle)
+        except OSError:
+            os.unlink(path, dir_fd=folder)
+            raise
         return True
 
     def bring_back(self, file: Taken) -> bool:

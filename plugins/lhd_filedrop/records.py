@@ -4,7 +4,7 @@ import csv
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 from lhd_filedrop.config import FileDropConfig
@@ -40,6 +40,13 @@ class Record:
     value: Any = None
     poison: str = ""
     head: bytes = b""
+    column: int | None = None
+    """Where it is broken, from 1."""
+
+    @property
+    def failed(self) -> Failed:
+        """Why it cannot be read, and where in its file."""
+        return Failed(self.poison, self.place.line, self.column)
 
 
 def skip(stream: IO[bytes], count: int) -> None:
@@ -82,15 +89,12 @@ def lines(stream: IO[bytes], place: Place, most: int, decode: Decode, *, skip_bl
 
 
 def _decoded(record: Record, decode: Decode, *, is_cut: bool, most: int) -> Record:
-    value, poison = None, ""
     if is_cut:
-        poison = f"it has more than {most} bytes"
-    else:
-        try:
-            value = decode(record.raw)
-        except Failed as error:
-            poison = error.reason + ("" if error.column is None else f": column {error.column}")
-    return Record(record.place, record.next, record.raw, value, poison)
+        return replace(record, poison=f"it has more than {most} bytes")
+    try:
+        return replace(record, value=decode(record.raw))
+    except Failed as error:
+        return replace(record, poison=error.reason, column=error.column)
 
 
 class CsvRecords:

@@ -11,10 +11,11 @@ from anyio.to_thread import run_sync
 
 from lhd.plugin import ConfigError, Event, Sent, Source, SourceContext, Transient
 from lhd_filedrop.config import FileDropConfig
-from lhd_filedrop.contents import Contents
+from lhd_filedrop.contents import Contents, read_all
 from lhd_filedrop.events import record_event, text
 from lhd_filedrop.failed import Failed
 from lhd_filedrop.folder import Busy, Folder, Taken
+from lhd_filedrop.inflating import compression, opened
 from lhd_filedrop.readiness import allow_probes
 from lhd_filedrop.reading import Facts
 from lhd_filedrop.records import Place
@@ -51,15 +52,16 @@ class FileDrop(Source[FileDropConfig]):
             folder.close()
 
     def decode(self, raw: bytes, headers: Mapping[str, str | None], query: Mapping[str, str]) -> list[Event]:  # noqa: ARG002
-        """The events of a file, or of a record, with these bytes, inflated; the header ``name`` may say its name."""
+        """The events of a file, or of a record, with these bytes; the header ``name`` may say its name."""
+        file = Taken("", os.fsencode(headers.get("name") or f"example.{self._suffix}"))
         try:
+            raw = self._inflated(raw, file.name)
             if self.config.unit == "file":
                 records = self.contents.whole(raw)
             else:
                 records = list(self.contents.records(io.BytesIO(raw), Place()))
         except Failed as failed:
             raise ValueError(str(failed)) from None
-        file = Taken("", os.fsencode(headers.get("name") or f"example.{self._suffix}"))
         facts = Facts(len(raw), 0, hashlib.sha256(raw).hexdigest(), [])
         return [replace(record_event(file, facts, record, self.config), id=None, meta={}) for record in records]
 
@@ -91,6 +93,17 @@ class FileDrop(Source[FileDropConfig]):
         except OSError as error:
             raise Transient(f"it cannot be dropped: {told(error)}") from error
         return Sent(f"dropped {text(os.fsencode(self.config.path / name))}")
+
+    def _inflated(self, raw: bytes, name: bytes) -> bytes:
+        """The contents of a file that its name says is compressed. Raises Failed."""
+        kind = compression(name)
+        if kind not in self.config.decompress:
+            return raw
+        handle = os.memfd_create("lhd")
+        os.write(handle, raw)
+        os.lseek(handle, 0, os.SEEK_SET)
+        with opened(handle, kind, self.config.contents_bytes_max) as stream:
+            return read_all(stream, None)
 
     @property
     def _suffix(self) -> str:

@@ -427,4 +427,6 @@ def _is_known(found: Found, position: Any) -> bool:
 
 def folder_error(error: OSError, config: FileDropConfig) -> Transient:
     """What is the matter with the folder, to be looked at again before long."""
-    return Transient(f"the folder {config.path} cannot be used: {told(error)}", config.scan_s)
+    is_itself = error.filename is not None and os.fsencode(error.filename) == os.fsencode(config.path)
+    cause = (error.strerror or str(error)) if is_itself else told(error)
+    return Transient(f"the folder {config.path} cannot be used: {cause}", config.scan_s)
