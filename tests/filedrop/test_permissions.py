@@ -125,18 +125,20 @@ def test_a_folder_that_may_not_be_used_is_told_and_used_again_when_it_may(daemon
 
 def test_a_folder_inside_that_may_not_be_listed_is_passed_over(daemon: Daemon) -> None:
     drops = inbox(daemon, "deep")
-    for name in ("a", "b", "c"):
+    for name in ("a", ".b", "c"):
         (drops / name).mkdir()
         if os.geteuid() == 0:
             os.chown(drops / name, NOBODY, NOBODY)
-    (drops / "b" / "inside.json").write_text('"b"')
-    with mode(drops / "b", 0):
-        drops.drop("a/x.json", '"a"')
-        drops.drop("c/x.json", '"c"')
-        drops.done("a/x.json")
-        drops.done("c/x.json")
-        assert drops.wait_for_state("running", "cannot be listed") == "1 folders inside cannot be listed"
-        assert drops.events("b/inside.json") == drops.letters() == []
+    (drops / ".b" / "inside.json").write_text('"b"')
+    (drops / ".b").chmod(0)
+    (drops / ".b").rename(drops / "b")
+    drops.drop("a/x.json", '"a"')
+    drops.drop("c/x.json", '"c"')
+    drops.done("a/x.json")
+    drops.done("c/x.json")
+    assert drops.wait_for_state("running", "cannot be listed") == "1 folders inside cannot be listed"
+    assert drops.events("b/inside.json") == drops.letters() == []
+    (drops / "b").chmod(0o755)
     drops.done("b/inside.json")
 
 
