@@ -1,6 +1,7 @@
 """A real Apache Kafka of one node in KRaft mode, on free loopback ports, with a plain listener and secured ones."""
 
 import base64
+import fcntl
 import os
 import shutil
 import signal
@@ -171,19 +172,20 @@ def require_kafka() -> None:
     for program, package in (("java", "openjdk-17-jre-headless"), ("mvn", "maven")):
         if shutil.which(program) is None:
             pytest.fail(f"{program} is missing: apt-get install {package}, or give --without-kafka", pytrace=False)
+    JARS.mkdir(parents=True, exist_ok=True)
+    # Tests may run in several processes.
+    with (JARS / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _fetch()
+
+
+def _fetch() -> None:
     marker = JARS / "pom.xml"
     pom = (HERE / "pom.xml").read_text()
     if marker.is_file() and marker.read_text() == pom:
         return
-    command = [
-        "mvn",
-        "-q",
-        "-B",
-        "-f",
-        str(HERE / "pom.xml"),
-        "dependency:copy-dependencies",
-        f"-DoutputDirectory={JARS}",
-    ]
+    fetch = ("dependency:copy-dependencies", f"-DoutputDirectory={JARS}")
+    command = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), *fetch]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     if done.returncode != 0:
         pytest.fail(f"mvn cannot fetch Apache Kafka:\n{done.stdout[-2000:]}", pytrace=False)
