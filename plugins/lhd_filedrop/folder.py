@@ -1,4 +1,4 @@
-"""The folder: what is in it, and every move of a file.
+"""The folder: what is in it, and what of it is claimed.
 
 A file is claimed by a rename into a folder of this source inside ``.work``; the folder of the claim and the path of the
 file inside it are its name for ever. Names are bytes. All functions block, and raise OSError.
@@ -8,29 +8,24 @@ import errno
 import fcntl
 import fnmatch
 import heapq
-import json
 import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain, count, islice
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from lhd_filedrop import handles
 from lhd_filedrop.config import FileDropConfig
 
 WORK, DONE, FAILED = b".work", b"done", b"failed"
-_REPORT = b".error.json"
-_REPORT_BYTES_MAX = 65_536
-_NAME_BYTES_MAX = 255
 _NAMES_MAX = 65_536
 """So many names are put in order at once."""
 _DEPTH_MAX = 32
 _UNKNOWN = (0, 0, 0, 0)
-_OWN, _SHARED = 0o700, 0o755
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+OWN, SHARED = 0o700, 0o755
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EXDEV, errno.ENAMETOOLONG)
 """What may be the matter with one file, and not with the folder."""
 
@@ -93,7 +88,7 @@ class Folder:
         self._config = config
         self._source = quote(source, safe="").encode()
         self._handles: list[int] = []
-        self._root = self._all_work = self._work = self._done = self._failed = -1
+        self._root = self._all_work = self.work = self.done = self.failed = -1
         self._by_state = config.after == "keep" or config.ready == "stable" or config.order == "mtime"
         self.refused: dict[bytes, OSError] = {}
         """Of the latest claims, the files that could not be claimed."""
@@ -102,15 +97,15 @@ class Folder:
         """Make what is missing inside the folder, and see that nobody else works here. Raises Busy, too."""
         self._root = os.open(os.fsencode(self._config.path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._handles = [self._root]
-        self._all_work = handles.made(self._root, WORK, _OWN)
+        self._all_work = handles.made(self._root, WORK, OWN)
         self._handles.append(self._all_work)
-        self._work = handles.made(self._all_work, self._source, _OWN)
-        self._handles.append(self._work)
-        self._done = handles.made(self._root, DONE, _SHARED)
-        self._handles.append(self._done)
-        self._failed = handles.made(self._root, FAILED, _SHARED)
-        self._handles.append(self._failed)
-        lock = os.open(b".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._work)
+        self.work = handles.made(self._all_work, self._source, OWN)
+        self._handles.append(self.work)
+        self.done = handles.made(self._root, DONE, SHARED)
+        self._handles.append(self.done)
+        self.failed = handles.made(self._root, FAILED, SHARED)
+        self._handles.append(self.failed)
+        lock = os.open(b".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.work)
         self._handles.append(lock)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -127,7 +122,7 @@ class Folder:
         """Raise where a folder is not the one that was opened any more: removed, made again, or mounted over."""
         if not os.path.samestat(os.stat(os.fsencode(self._config.path)), os.fstat(self._root)):
             raise FileNotFoundError(errno.ENOENT, "it was removed and made again")
-        for name, handle in ((WORK, self._all_work), (DONE, self._done), (FAILED, self._failed)):
+        for name, handle in ((WORK, self._all_work), (DONE, self.done), (FAILED, self.failed)):
             if not os.path.samestat(os.lstat(name, dir_fd=self._root), os.fstat(handle)):
                 raise FileNotFoundError(errno.ENOENT, "it was removed and made again", os.fsdecode(name))
         os.lstat(self._source, dir_fd=self._all_work)
@@ -190,14 +185,14 @@ class Folder:
     def claimed(self) -> list[Taken]:
         """What was claimed and not moved on yet, in order; what is empty goes."""
         found = []
-        for claim in sorted(os.listdir(self._work)):
+        for claim in sorted(os.listdir(self.work)):
             if claim.startswith("."):
                 continue
             paths = sorted(self._walk_claim(os.fsencode(claim)))
             if self._config.ready == "marker":
                 paths = self._without_markers(os.fsencode(claim), paths)
             if paths:
-                self._sync(self._work, os.fsencode(claim))
+                self.sync(self.work, os.fsencode(claim))
             else:
                 self.tidy({claim})
             found += [Taken(claim, path) for path in paths]
@@ -207,7 +202,7 @@ class Folder:
         waiting = [b""]
         while waiting:
             inside = waiting.pop()
-            with handles.folder(self._work, os.path.join(claim, inside).rstrip(b"/")) as folder:
+            with handles.folder(self.work, os.path.join(claim, inside).rstrip(b"/")) as folder:
                 for entry in os.scandir(folder):
                     path = os.path.join(inside, os.fsencode(entry.name))
                     if entry.is_dir(follow_symlinks=False):
@@ -221,7 +216,7 @@ class Folder:
         for path in paths:
             if path.endswith(suffix):
                 file = path.removesuffix(suffix)
-                with handles.folder(self._work, os.path.join(claim, os.path.dirname(path)).rstrip(b"/")) as folder:
+                with handles.folder(self.work, os.path.join(claim, os.path.dirname(path)).rstrip(b"/")) as folder:
                     if file in paths:
                         os.unlink(os.path.basename(path), dir_fd=folder)
                     else:
@@ -243,13 +238,13 @@ class Folder:
         """Claim files in one folder of the work folder, durably; what is gone, or cannot be claimed, is left out."""
         claim = f"{now_ms:013d}-{secrets.token_hex(4)}"
         self.refused = {}
-        with handles.folder(self._work, claim.encode(), make=_OWN) as base:
+        with handles.folder(self.work, claim.encode(), make=OWN) as base:
             taken = [Taken(claim, path) for path in paths if self._take(base, path)]
             os.fsync(base)
         if taken:
-            self._sync(self._work, b"")
+            self.sync(self.work, b"")
             for inside in {os.path.dirname(file.path) for file in taken}:
-                self._sync(self._root, inside)
+                self.sync(self._root, inside)
         else:
             self.tidy({claim})
         return taken
@@ -257,7 +252,7 @@ class Folder:
     def _take(self, base: int, path: bytes) -> bool:
         inside, name = os.path.split(path)
         try:
-            with handles.folder(self._root, inside) as origin, handles.folder(base, inside, make=_OWN) as target:
+            with handles.folder(self._root, inside) as origin, handles.folder(base, inside, make=OWN) as target:
                 if self._config.ready != "marker":
                     handles.rename(origin, name, target, name)
                     return True
@@ -274,131 +269,28 @@ class Folder:
         except OSError as error:
             if error.errno in _REFUSED:
                 self.refused[path] = error
-            elif error.errno not in _GONE:
+            elif error.errno not in GONE:
                 raise
             return False
 
     def open_file(self, file: Taken) -> int:
         """Open a file for reading, without waiting for whatever it is."""
-        base = self._work if file.claim else self._root
+        base = self.work if file.claim else self._root
         with handles.folder(base, os.path.dirname(file.inside)) as folder:
             return os.open(file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
 
     def status(self, file: Taken) -> os.stat_result:
         """What the file system knows of a file, even of one that cannot be opened."""
-        with handles.folder(self._work if file.claim else self._root, os.path.dirname(file.inside)) as folder:
+        with handles.folder(self.work if file.claim else self._root, os.path.dirname(file.inside)) as folder:
             return os.lstat(file.name, dir_fd=folder)
 
     def is_there(self, path: bytes) -> bool:
         """Whether the folder has something of this path."""
-        return _has(self._root, path)
+        return has(self._root, path)
 
     def done_has(self, path: bytes) -> bool:
         """Whether ``done`` has something of this path."""
-        return _has(self._done, path)
-
-    # Ways out
-
-    def finish(self, files: list[Taken]) -> dict[Taken, OSError]:
-        """Move files to ``done``, or delete them, as the configuration says; returns those that could not be moved."""
-        stuck = {}
-        for file in files:
-            try:
-                with handles.folder(self._work, os.path.dirname(file.inside)) as folder:
-                    if self._config.after == "delete":
-                        os.unlink(file.name, dir_fd=folder)
-                    else:
-                        self._move_to_done(folder, file)
-            except OSError as error:
-                if _has(self._work, file.inside):
-                    stuck[file] = error
-        for inside in {os.path.dirname(file.path) for file in files} if self._config.after == "move" else ():
-            self._sync(self._done, inside)
-        self.tidy({file.claim for file in files})
-        return stuck
-
-    def _move_to_done(self, folder: int, file: Taken) -> None:
-        inside, _ = os.path.split(file.path)
-        with self._inside(self._done, inside, file.claim) as target:
-            for name in _names(file):
-                try:
-                    handles.rename(folder, file.name, target, name)
-                except FileExistsError:
-                    if not self._settle(folder, file.name, target, name):
-                        continue
-                return
-
-    def _settle(self, folder: int, name: bytes, target: int, target_name: bytes) -> bool:
-        """Do what ``on_conflict`` says; False where another name is to be tried."""
-        if handles.is_same(folder, name, target, target_name):
-            # Two names of one file: a rename would do nothing.
-            os.unlink(name, dir_fd=folder)
-            return True
-        is_folder = stat.S_ISDIR(os.lstat(target_name, dir_fd=target).st_mode)
-        if self._config.on_conflict == "keep" and not is_folder:
-            os.unlink(name, dir_fd=folder)
-            return True
-        if self._config.on_conflict == "replace" and not is_folder:
-            os.replace(name, target_name, src_dir_fd=folder, dst_dir_fd=target)
-            return True
-        return False
-
-    def _inside(self, base: int, inside: bytes, claim: str) -> AbstractContextManager[int]:
-        """A folder inside ``done`` or ``failed``; one of the claim's name where something else is in its way."""
-        try:
-            with handles.folder(base, inside, make=_SHARED):
-                pass
-        except OSError as error:
-            if error.errno not in _GONE:
-                raise
-            return handles.folder(base, claim.encode(), make=_SHARED)
-        return handles.folder(base, inside)
-
-    def fail(self, file: Taken, report: bytes) -> None:
-        """Move a file to ``failed`` with a report of why beside it; may be called again."""
-        with (
-            handles.folder(self._work, os.path.dirname(file.inside)) as folder,
-            self._inside(self._failed, os.path.dirname(file.path), file.claim) as target,
-        ):
-            if not handles.exists(folder, file.name):
-                return
-            for name in _names(file):
-                if handles.exists(target, name) or not self._write_report(target, name, file, report):
-                    continue
-                handles.rename(folder, file.name, target, name)
-                break
-            os.fsync(target)
-        self.tidy({file.claim})
-
-    def _write_report(self, folder: int, name: bytes, file: Taken, report: bytes) -> bool:
-        """False where the name of the report is taken; unless it is this file's, from before a crash."""
-        path = _report_name(name)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            handle = os.open(path, flags, 0o644, dir_fd=folder)
-        except FileExistsError:
-            return _claim_in_report(folder, path) == file.part
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(report)
-                stream.flush()
-                os.fsync(handle)
-        except OSError:
-            os.unlink(path, dir_fd=folder)
-            raise
-        return True
-
-    def bring_back(self, file: Taken) -> bool:
-        """Put a file from ``failed`` back to where it was claimed; False where it is not there any more."""
-        with self._inside(self._failed, os.path.dirname(file.path), file.claim) as origin:
-            for name in islice(_names(file), 12):
-                if handles.exists(origin, name) and _claim_in_report(origin, _report_name(name)) == file.part:
-                    with handles.folder(self._work, os.path.dirname(file.inside), make=_OWN) as target:
-                        handles.rename(origin, name, target, file.name)
-                        os.fsync(target)
-                    os.unlink(_report_name(name), dir_fd=origin)
-                    return True
-        return False
+        return has(self.done, path)
 
     def tidy(self, claims: Iterable[str]) -> None:
         """Remove the folders of claims, as far as they are empty."""
@@ -406,16 +298,17 @@ class Folder:
             inner = [b""]
             with suppress(OSError):
                 for inside in inner:
-                    with handles.folder(self._work, os.path.join(claim.encode(), inside).rstrip(b"/")) as folder:
+                    with handles.folder(self.work, os.path.join(claim.encode(), inside).rstrip(b"/")) as folder:
                         inner += [
                             os.path.join(inside, os.fsencode(entry.name))
                             for entry in os.scandir(folder)
                             if entry.is_dir(follow_symlinks=False)
                         ]
                 for inside in reversed(inner):
-                    os.rmdir(os.path.join(claim.encode(), inside).rstrip(b"/"), dir_fd=self._work)
+                    os.rmdir(os.path.join(claim.encode(), inside).rstrip(b"/"), dir_fd=self.work)
 
-    def _sync(self, base: int, inside: bytes) -> None:
+    def sync(self, base: int, inside: bytes) -> None:
+        """Make what was moved into or out of a folder durable, if it is there."""
         with suppress(FileNotFoundError, NotADirectoryError), handles.folder(base, inside) as folder:
             os.fsync(folder)
 
@@ -426,35 +319,10 @@ def state_of(status: os.stat_result) -> tuple[int, int, int, int]:
     return (status.st_ino, status.st_size, *times)  # type: ignore[return-value]
 
 
-def _has(base: int, path: bytes) -> bool:
+def has(base: int, path: bytes) -> bool:
+    """Whether a folder has something of this path."""
     try:
         with handles.folder(base, os.path.dirname(path)) as folder:
             return handles.exists(folder, os.path.basename(path))
     except (FileNotFoundError, NotADirectoryError):
         return False
-
-
-def _names(file: Taken) -> Iterator[bytes]:
-    """The file's name, and then others like it: report.1.csv to report.9.csv, report.CLAIM.csv and so on."""
-    yield file.name
-    stem, suffix = os.path.splitext(file.name)
-    claim = file.claim.encode()
-    few = (b".%d" % number for number in range(1, 10))
-    for tail in chain(few, (b"." + claim,), (b".%s.%d" % (claim, number) for number in count(1))):
-        yield stem[: max(1, _NAME_BYTES_MAX - len(tail) - len(suffix))] + tail + suffix[-100:]
-
-
-def _report_name(name: bytes) -> bytes:
-    """What the report of a failed file is called; of one with a very long name it has the beginning of that."""
-    return name[: _NAME_BYTES_MAX - len(_REPORT)] + _REPORT
-
-
-def _claim_in_report(folder: int, name: bytes) -> str | None:
-    try:
-        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-        with os.fdopen(handle, "rb") as stream:
-            report = json.loads(stream.read(_REPORT_BYTES_MAX))
-    except (OSError, ValueError):
-        return None
-    claim = report.get("claim") if isinstance(report, dict) else None
-    return claim if isinstance(claim, str) else None

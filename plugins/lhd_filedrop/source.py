@@ -16,10 +16,11 @@ from lhd_filedrop.events import record_event, text
 from lhd_filedrop.failed import Failed
 from lhd_filedrop.folder import Busy, Folder, Taken
 from lhd_filedrop.inflating import compression, opened
+from lhd_filedrop.outcomes import folder_error, told
 from lhd_filedrop.readiness import allow_probes
 from lhd_filedrop.reading import Facts
 from lhd_filedrop.records import Place
-from lhd_filedrop.taking import Taking, folder_error, told
+from lhd_filedrop.taking import Taking
 
 
 class FileDrop(Source[FileDropConfig]):
@@ -75,12 +76,11 @@ class FileDrop(Source[FileDropConfig]):
         if taking is None:
             raise ValueError("the source does not run just now, see lhd status; try again when it does")
         try:
-            is_back = await run_sync(taking.folder.bring_back, Taken.of_part(part))
+            is_back = await taking.bring_back(Taken.of_part(part))
         except OSError as error:
             raise ValueError(f"it cannot be put back: {told(error)}") from error
         if not is_back:
             raise ValueError("its file is not in failed any more; drop it again, and drop the dead letter")
-        taking.ring()
         return True
 
     async def send(self, raw: bytes, headers: Mapping[str, str], now_ms: int, http: str) -> Sent:  # noqa: ARG002

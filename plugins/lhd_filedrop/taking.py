@@ -4,7 +4,6 @@ Looking is the truth about what there is, the store about what was brought, and 
 """
 
 import errno
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,13 +13,15 @@ import anyio
 import orjson
 from anyio.to_thread import run_sync
 
-from lhd.plugin import Event, Overloaded, Poisoned, Receipt, SourceContext, Transient
+from lhd.plugin import Event, Overloaded, Poisoned, Receipt, SourceContext
 from lhd_filedrop.alarm import LOCAL, Alarm, file_system
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.contents import Contents
-from lhd_filedrop.events import empty_event, failed_event, record_event, text
+from lhd_filedrop.events import empty_event, record_event, text
+from lhd_filedrop.exits import Exits
 from lhd_filedrop.failed import Failed
 from lhd_filedrop.folder import Folder, Found, Look, Taken
+from lhd_filedrop.outcomes import Broken, Outcome, is_known, position_of, stored_facts, told
 from lhd_filedrop.readiness import Readiness
 from lhd_filedrop.reading import BATCH_BYTES, Facts, FileReader, Read, Unfinished, Unreadable
 from lhd_filedrop.records import Place
@@ -32,28 +33,6 @@ _REST = 4
 _CHUNK = 2_000
 _STUCK_MAX = 100
 _FOLDERS_FAULT = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A file that is through: moved to ``done``, or, with a report, to ``failed``."""
-
-    file: Taken
-    report: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A file that fails, with what is known of it."""
-
-    file: Taken
-    facts: Facts | None
-    failed: Failed
-    data: bytes | None
-
-    def event(self, config: FileDropConfig) -> Event:
-        """Its dead letter."""
-        return failed_event(self.file, self.facts, str(self.failed), self.data, config)
 
 
 @dataclass
@@ -82,6 +61,7 @@ class Taking:
 
     def __post_init__(self) -> None:
         self._readiness = Readiness(self.config)
+        self._exits = Exits(self.config, self.folder)
 
     async def run(self) -> None:
         """Take files until cancelled. Raises Transient, and OSError where the folder cannot be used."""
@@ -102,9 +82,11 @@ class Taking:
         finally:
             self._alarm.close()
 
-    def ring(self) -> None:
-        """Have a look, whatever the folder does."""
+    async def bring_back(self, file: Taken) -> bool:
+        """Take a failed file once more, as it is now; False where it is not in ``failed`` any more. Raises OSError."""
+        is_back = await run_sync(self._exits.bring_back, file)
         self._alarm.ring()
+        return is_back
 
     async def _rest(self) -> None:
         waits = [self.config.scan_s, self._readiness.next_s(anyio.current_time())]
@@ -180,7 +162,7 @@ class Taking:
         while chunk := await run_sync(lambda: list(islice(files, _CHUNK))):
             parts = {Taken("", one.path).part: one for one in chunk}
             known = await self.context.positions(list(parts))
-            new += [one for part, one in parts.items() if not _is_known(one, known.get(part))]
+            new += [one for part, one in parts.items() if not is_known(one, known.get(part))]
             new = await run_sync(self.folder.first, new)
         wanted = [Taken("", one.path).part for one in new]
         for start in range(0, len(wanted), _CHUNK):
@@ -276,7 +258,7 @@ class Taking:
     async def _read_records(self, file: Taken) -> None:
         """Store the records of a file one batch after the other, from where the store says."""
         stored = await self.context.position(file.part) or {}
-        facts = _stored_facts(stored) if file.claim else None
+        facts = stored_facts(stored) if file.claim else None
         try:
             if facts is None:
                 facts = await run_sync(self._reader.facts, file)
@@ -308,9 +290,9 @@ class Taking:
             while batch := await run_sync(records.batch, self.config.batch_records_max):
                 place = batch[-1].next
                 events = [record_event(file, facts, record, self.config) for record in batch]
-                await self._commit(events, {file.part: _position(facts, place, ended=False)})
+                await self._commit(events, {file.part: position_of(facts, place, ended=False)})
             empty = [] if place.index else [empty_event(file, facts, self.config)]
-            await self._commit(empty, {file.part: _position(facts, place, ended=True)})
+            await self._commit(empty, {file.part: position_of(facts, place, ended=True)})
         finally:
             records.close()
 
@@ -320,7 +302,7 @@ class Taking:
         """The position that tells a file that is left in its place from one that is new."""
         if file.claim or facts is None:
             return {}
-        return {file.part: _position(facts, Place(), ended=True)}
+        return {file.part: position_of(facts, Place(), ended=True)}
 
     async def _commit(
         self, events: Sequence[Event], positions: dict[str, Any], *, whole: bool = False
@@ -364,11 +346,11 @@ class Taking:
                 self._through += 1
 
     def _moved(self, outcomes: Sequence[Outcome]) -> dict[Taken, OSError]:
-        stuck = self.folder.finish([one.file for one in outcomes if one.report is None])
+        stuck = self._exits.finish([one.file for one in outcomes if one.report is None])
         for one in outcomes:
             if one.report is not None:
                 try:
-                    self.folder.fail(one.file, one.report)
+                    self._exits.fail(one.file, one.report)
                 except FileNotFoundError:
                     continue
                 except OSError as error:
@@ -397,36 +379,3 @@ class Taking:
         if self._to_forget:
             await self._commit([], dict(self._to_forget))
             self._to_forget.clear()
-
-
-def told(error: OSError) -> str:
-    """An error of the file system for people."""
-    shown = "" if error.filename is None else f"{text(os.fsencode(error.filename))}: "
-    return f"{shown}{error.strerror or error}"
-
-
-def _position(facts: Facts, place: Place, *, ended: bool) -> dict[str, Any]:
-    return {
-        "state": facts.state,
-        "sha256": facts.sha256,
-        "mtime_ms": facts.mtime_ms,
-        "place": [place.offset, place.index, place.line],
-        "ended": ended,
-    }
-
-
-def _stored_facts(stored: dict[str, Any]) -> Facts | None:
-    if not stored:
-        return None
-    return Facts(stored["state"][1], stored["mtime_ms"], stored["sha256"], stored["state"])
-
-
-def _is_known(found: Found, position: Any) -> bool:
-    return position is not None and position["ended"] and position["state"] == list(found.state)
-
-
-def folder_error(error: OSError, config: FileDropConfig) -> Transient:
-    """What is the matter with the folder, to be looked at again before long."""
-    is_itself = error.filename is not None and os.fsencode(error.filename) == os.fsencode(config.path)
-    cause = (error.strerror or str(error)) if is_itself else told(error)
-    return Transient(f"the folder {config.path} cannot be used: {cause}", config.scan_s)

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import anyio
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -25,9 +24,9 @@ from lhd.plugin import Event, Overloaded, Receipt, SourceContext, Transient
 from lhd_kafka.budget import Budget
 from lhd_kafka.clients import closing, is_stray
 from lhd_kafka.cluster import AWAY, AWAY_S, FAULT_S, Client, Cluster, Missing
-from lhd_kafka.config import KafkaConfig, StartAt
-from lhd_kafka.pace import Pace
-from lhd_kafka.positions import Anchor, Position, Record, parse_part, part_name
+from lhd_kafka.config import KafkaConfig
+from lhd_kafka.places import Places, stored
+from lhd_kafka.positions import Position, Record
 from lhd_kafka.progress import Connect, apart, show_progress
 from lhd_kafka.records import Events, size_of
 
@@ -51,19 +50,16 @@ class Reading:
     cluster: Cluster
     events: Events
     budget: Budget
-    positions: dict[TopicPartition, Position] = field(default_factory=dict)
     _partitions: list[TopicPartition] = field(default_factory=list)
     _unsought: set[TopicPartition] = field(default_factory=set)
     """Assigned, and not sought yet: whatever comes of them is dropped."""
-    _unverified: dict[TopicPartition, Anchor] = field(default_factory=dict)
-    """Sought at their anchor, which has not come yet."""
     _next_look_s: float = 0
     _looking: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _failure: Exception | None = None
     """What the look-out for topics has found."""
 
     def __post_init__(self) -> None:
-        self._pace = Pace(self.config.stall_s)
+        self._places = Places(self.context, self.config, self.cluster, self.events)
 
     @property
     def config(self) -> KafkaConfig:
@@ -77,8 +73,12 @@ class Reading:
 
     async def run(self) -> None:
         """Read until cancelled. Raises Transient, Stalled and Changed."""
-        await self._load_positions()
-        self._partitions = await self._discover()
+        await self._places.load()
+        try:
+            self._partitions = await self.cluster.partitions()
+        except Missing as missing:
+            await self._places.note_absent(missing.topics)
+            raise
         try:
             async with self._consuming() as consumer:
                 await self._begin(consumer)
@@ -93,21 +93,6 @@ class Reading:
             if not is_stray():
                 raise
             raise await self.client.unreachable() from None
-
-    async def _load_positions(self) -> None:
-        stored = await self.context.positions()
-        self.positions.clear()
-        self.positions |= {parse_part(part): Position.load(value) for part, value in stored.items()}
-
-    async def _discover(self) -> list[TopicPartition]:
-        """The partitions; that a topic was not there yet is noted, since all of it will have come later."""
-        try:
-            return await self.cluster.partitions()
-        except Missing as missing:
-            cursor = {"pattern": self.config.pattern, "absent": missing.topics}
-            if self.context.cursor != cursor:
-                await self.context.commit([], cursor=cursor)
-            raise
 
     @asynccontextmanager
     async def _consuming(self) -> AsyncIterator[AIOKafkaConsumer]:
@@ -128,8 +113,8 @@ class Reading:
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> None:
         if self.config.mode == "assign":
-            await self._begin_new(consumer, self._partitions)
-            await self._seek(consumer, self._partitions, assign=True)
+            await self._places.begin(consumer, self._partitions)
+            await self._places.seek(consumer, self._partitions, assign=True)
             self._say_reading(self._partitions)
             return
         self.context.report(f"waiting for the group '{self.group}' to give partitions")
@@ -140,87 +125,6 @@ class Reading:
         self.context.report("")
         self.context.log.info("reading", partitions=len(partitions), mode=self.config.mode)
 
-    async def _begin_new(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
-        """Store where the partitions without a position are begun, so that nothing that comes later is missed.
-
-        What came after the source had begun, a partition of a topic that it reads, a topic of its pattern, one that it
-        had waited for, is begun at its first record, not as ``start`` says.
-        """
-        new = [partition for partition in partitions if partition not in self.positions]
-        cursor: dict[str, Any] = {"pattern": self.config.pattern, "absent": []}
-        if not new and self.context.cursor == cursor:
-            return
-        before = self.context.cursor or {}
-        known = {partition.topic for partition in self.positions} | set(before.get("absent", ()))
-        if before and self.config.pattern is not None and before["pattern"] == self.config.pattern:
-            known |= {partition.topic for partition in new}
-        old = [partition for partition in new if partition.topic in known]
-        fresh = [partition for partition in new if partition.topic not in known]
-        offsets = await consumer.beginning_offsets(old) | await self._start_offsets(consumer, fresh)
-        begun = {partition: Position(offset) for partition, offset in offsets.items()}
-        await self.context.commit([], cursor=cursor, positions=_stored(begun))
-        self.positions |= begun
-
-    async def _start_offsets(
-        self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]
-    ) -> dict[TopicPartition, int]:
-        start = self.config.start
-        if start == "earliest":
-            return await consumer.beginning_offsets(partitions)
-        ends = await consumer.end_offsets(partitions)
-        if not isinstance(start, StartAt):
-            return ends
-        timestamp_ms = int(start.timestamp.timestamp() * 1000)
-        found = await consumer.offsets_for_times(dict.fromkeys(partitions, timestamp_ms))
-        return ends | {partition: one.offset for partition, one in found.items() if one is not None}
-
-    async def _seek(
-        self, consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], *, assign: bool = False
-    ) -> None:
-        """Begin partitions where the store says, if the broker's partition can still be the one that was read."""
-        begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-        for partition in partitions:
-            await self._bridge(partition, begins[partition], ends[partition])
-        # No await from here on: between the assignment and the seek nothing may be fetched.
-        if assign:
-            consumer.assign(list(partitions))
-        for partition in partitions if assign else consumer.assignment() & set(partitions):
-            self._seek_one(consumer, partition, begins[partition])
-
-    def _seek_one(self, consumer: AIOKafkaConsumer, partition: TopicPartition, begin: int) -> None:
-        """Go to the anchor, so that it comes first and can be checked; where it is gone, to the next record."""
-        position = self.positions[partition]
-        anchor = position.anchor
-        if anchor is not None and begin <= anchor.offset:
-            self._unverified[partition] = anchor
-            consumer.seek(partition, anchor.offset)
-        else:
-            self._unverified.pop(partition, None)
-            consumer.seek(partition, position.next)
-        self._pace.forget(partition)
-
-    async def _bridge(self, partition: TopicPartition, begin: int, end: int) -> None:
-        """Check a position against what the broker has, and go over a gap where the configuration says so."""
-        position = self.positions[partition]
-        if end < position.next:
-            text = f"{part_name(partition)} ends at offset {end}, but was read to {position.next - 1}"
-            raise self._made_again(partition, text)
-        if begin <= position.next:
-            return
-        gap = f"{part_name(partition)}: records {position.next} to {begin - 1} were deleted before they were read"
-        if self.config.on_gap == "fault":
-            raise Transient(f'{gap}; to go on at {begin} set on_gap = "earliest"', FAULT_S)
-        left = begin if self.config.on_gap == "earliest" else end
-        self.context.log.warning("records were deleted before they were read", gap=gap, goes_on_at=left)
-        passed = {partition: Position(left)}
-        await self.context.commit([self.events.gap(partition, position.next, left)], positions=_stored(passed))
-        self.positions |= passed
-
-    def _made_again(self, partition: TopicPartition, why: str) -> Transient:
-        command = f"lhd source reset {self.context.name} {partition.topic} --epoch"
-        text = f"the topic '{partition.topic}' was made again, or has lost its end: {why}; "
-        return Transient(f"{text}to read all of it as something new: {command}", FAULT_S)
-
     async def _read_and_watch(self, consumer: AIOKafkaConsumer) -> None:
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
@@ -229,7 +133,7 @@ class Reading:
                 shower: Connect = partial(apart, self.client, self.group, self._partitions)
             else:
                 shower = lambda: nullcontext(consumer)  # noqa: E731
-            tasks.start_soon(show_progress, self.context, self.group, shower, self.positions)
+            tasks.start_soon(show_progress, self.context, self.group, shower, self._places.positions)
             try:
                 await self._read(consumer)
             except Exception as error:  # noqa: BLE001 - raised below, and not within the group of a task group
@@ -257,7 +161,7 @@ class Reading:
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         while self._failure is None:
             fetched = await self._poll(consumer)
-            self._pace.polled(len(fetched))
+            self._places.pace.polled(len(fetched))
             batch: list[Record] = []
             size = 0
             for partition, records in fetched.items():
@@ -282,7 +186,7 @@ class Reading:
             with anyio.move_on_after(2 * _POLL_MS / 1000):
                 fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self.config.batch_records_max)
         except OffsetOutOfRangeError as error:
-            await self._seek(consumer, list(error.args[0]))
+            await self._places.seek(consumer, list(error.args[0]))
         except NoOffsetForPartitionError:
             pass  # in a group, of a partition that is not sought yet
         except KafkaError:
@@ -304,7 +208,7 @@ class Reading:
                     after = {partition: Position(offset + 1)}
                     event = self.events.unreadable(partition, offset, cause)
                     await self._commit(consumer, [event], after)
-                    self.positions |= after
+                    self._places.positions |= after
                     consumer.seek(partition, offset + 1)
                     break
                 records = [record for one in fetched.values() for record in await self._checked(partition, one)]
@@ -318,37 +222,25 @@ class Reading:
         given = self._unsought & consumer.assignment()
         if not given:
             return
-        await self._load_positions()
-        await self._begin_new(consumer, sorted(given))
+        await self._places.load()
+        await self._places.begin(consumer, sorted(given))
         self._unsought -= given
         try:
-            await self._seek(consumer, given)
+            await self._places.seek(consumer, given)
         except BaseException:
             self._unsought |= given
             raise
         self._say_reading(consumer.assignment())
 
     async def _checked(self, partition: TopicPartition, records: Sequence[Record]) -> Sequence[Record]:
-        """The records that come after the position; the first one that comes after a seek has to be the anchor."""
-        if partition in self._unsought:
-            return ()
-        anchor = self._unverified.pop(partition, None)
-        if anchor is not None and Anchor.of(records[0]) != anchor:
-            found = records[0].offset
-            if found == anchor.offset:
-                raise self._made_again(partition, f"{part_name(partition)} has another record at offset {found}")
-            if not await self.cluster.is_compacted(partition.topic):
-                text = f"{part_name(partition)} has no record at offset {anchor.offset} any more"
-                raise self._made_again(partition, text)
-        position = self.positions[partition]
-        return [record for record in records if record.offset >= position.next]
+        return () if partition in self._unsought else await self._places.checked(partition, records)
 
     async def _store(self, consumer: AIOKafkaConsumer, records: Sequence[Record]) -> None:
         events = [await self.events.of(record) for record in records]
         last = {TopicPartition(record.topic, record.partition): record for record in records}
         positions = {partition: Position.after(record) for partition, record in last.items()}
         receipts = await self._commit(consumer, events, positions)
-        self.positions |= positions
+        self._places.positions |= positions
         now_s = anyio.current_time()
         self.budget.add(len(receipts), sum(receipt.verdict == "dead" for receipt in receipts), now_s)
         require_budget(self.budget, self.config)
@@ -361,7 +253,7 @@ class Reading:
         try:
             while True:
                 try:
-                    return await self.context.commit(events, positions=_stored(positions), bury=True)
+                    return await self.context.commit(events, positions=stored(positions), bury=True)
                 except Overloaded as error:
                     paused_s = paused_s or anyio.current_time()
                     consumer.pause(*consumer.assignment())
@@ -382,34 +274,13 @@ class Reading:
         with anyio.move_on_after(self.config.request_timeout_s) as self._looking:
             ends = await consumer.end_offsets(consumer.assignment())
             lag = 0
-            for partition in ends.keys() & self.positions.keys():
+            for partition in ends.keys() & self._places.positions.keys():
                 # Of a partition that was just taken away there would be no position, for ever.
                 if partition in consumer.assignment() and partition not in self._unsought:
-                    offset = await consumer.position(partition)
-                    lag += max(0, ends[partition] - offset)
-                    await self._look_at(consumer, partition, offset, ends[partition])
+                    lag += await self._places.look_at(consumer, partition, ends[partition], now_s)
             self.context.measure("lag_records", lag)
         if self._looking.cancelled_caught and self._failure is None:
             raise Transient(AWAY, AWAY_S)
-
-    async def _look_at(self, consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int, end: int) -> None:
-        if partition in self._unverified:
-            self._pace.check(partition, offset, end, anyio.current_time())
-            return
-        position = self.positions[partition]
-        if end < position.next:
-            text = f"{part_name(partition)} ends at offset {end}, but was read to {position.next - 1}"
-            raise self._made_again(partition, text)
-        if offset > position.next:
-            # Markers of transactions, and records of aborted ones, which nobody has to read again.
-            moved = {partition: Position(offset, position.anchor)}
-            await self.context.commit([], positions=_stored(moved))
-            self.positions |= moved
-        is_held = partition in consumer.assignment() and partition not in self._unsought
-        if is_held and offset >= end and position.anchor is not None and position.next == offset:
-            self._seek_one(consumer, partition, begin=0)
-        else:
-            self._pace.check(partition, offset, end, anyio.current_time())
 
 
 class _Assigned(ConsumerRebalanceListener):
@@ -434,7 +305,3 @@ def require_budget(budget: Budget, config: KafkaConfig) -> None:
     records, dead = budget.count(now_s)
     text = f"{dead} of the last {records} records are dead letters, more than the budget of {config.poison.budget}"
     raise Transient(f"{text}; see lhd dead list", max(1.0, wait_s))
-
-
-def _stored(positions: dict[TopicPartition, Position]) -> dict[str, object]:
-    return {part_name(partition): position.stored() for partition, position in positions.items()}

@@ -1,0 +1,154 @@
+"""Ways out of the work folder: to ``done``, to ``failed`` with a report of why, and from there back again.
+
+Nothing that is there already is overwritten, unless ``on_conflict`` says so. All functions block, and raise OSError.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from itertools import chain, count, islice
+
+from lhd_filedrop import handles
+from lhd_filedrop.config import FileDropConfig
+from lhd_filedrop.folder import GONE, OWN, SHARED, Folder, Taken, has
+
+_REPORT = b".error.json"
+_REPORT_BYTES_MAX = 65_536
+_NAME_BYTES_MAX = 255
+
+
+class Exits:
+    """Moves the claimed files of one source."""
+
+    def __init__(self, config: FileDropConfig, folder: Folder) -> None:
+        self._config = config
+        self._folder = folder
+
+    def finish(self, files: list[Taken]) -> dict[Taken, OSError]:
+        """Move files to ``done``, or delete them, as the configuration says; returns those that could not be moved."""
+        stuck = {}
+        for file in files:
+            try:
+                with handles.folder(self._folder.work, os.path.dirname(file.inside)) as folder:
+                    if self._config.after == "delete":
+                        os.unlink(file.name, dir_fd=folder)
+                    else:
+                        self._move_to_done(folder, file)
+            except OSError as error:
+                if has(self._folder.work, file.inside):
+                    stuck[file] = error
+        for inside in {os.path.dirname(file.path) for file in files} if self._config.after == "move" else ():
+            self._folder.sync(self._folder.done, inside)
+        self._folder.tidy({file.claim for file in files})
+        return stuck
+
+    def _move_to_done(self, folder: int, file: Taken) -> None:
+        inside, _ = os.path.split(file.path)
+        with self._inside(self._folder.done, inside, file.claim) as target:
+            for name in _names(file):
+                try:
+                    handles.rename(folder, file.name, target, name)
+                except FileExistsError:
+                    if not self._settle(folder, file.name, target, name):
+                        continue
+                return
+
+    def _settle(self, folder: int, name: bytes, target: int, target_name: bytes) -> bool:
+        """Do what ``on_conflict`` says; False where another name is to be tried."""
+        if handles.is_same(folder, name, target, target_name):
+            # Two names of one file: a rename would do nothing.
+            os.unlink(name, dir_fd=folder)
+            return True
+        is_folder = stat.S_ISDIR(os.lstat(target_name, dir_fd=target).st_mode)
+        if self._config.on_conflict == "keep" and not is_folder:
+            os.unlink(name, dir_fd=folder)
+            return True
+        if self._config.on_conflict == "replace" and not is_folder:
+            os.replace(name, target_name, src_dir_fd=folder, dst_dir_fd=target)
+            return True
+        return False
+
+    def _inside(self, base: int, inside: bytes, claim: str) -> AbstractContextManager[int]:
+        """A folder inside ``done`` or ``failed``; one of the claim's name where something else is in its way."""
+        try:
+            with handles.folder(base, inside, make=SHARED):
+                pass
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            return handles.folder(base, claim.encode(), make=SHARED)
+        return handles.folder(base, inside)
+
+    def fail(self, file: Taken, report: bytes) -> None:
+        """Move a file to ``failed`` with a report of why beside it; may be called again."""
+        with (
+            handles.folder(self._folder.work, os.path.dirname(file.inside)) as folder,
+            self._inside(self._folder.failed, os.path.dirname(file.path), file.claim) as target,
+        ):
+            if not handles.exists(folder, file.name):
+                return
+            for name in _names(file):
+                if handles.exists(target, name) or not self._write_report(target, name, file, report):
+                    continue
+                handles.rename(folder, file.name, target, name)
+                break
+            os.fsync(target)
+        self._folder.tidy({file.claim})
+
+    def _write_report(self, folder: int, name: bytes, file: Taken, report: bytes) -> bool:
+        """False where the name of the report is taken; unless it is this file's, from before a crash."""
+        path = _report_name(name)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            handle = os.open(path, flags, 0o644, dir_fd=folder)
+        except FileExistsError:
+            return _claim_in_report(folder, path) == file.part
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(report)
+                stream.flush()
+                os.fsync(handle)
+        except OSError:
+            os.unlink(path, dir_fd=folder)
+            raise
+        return True
+
+    def bring_back(self, file: Taken) -> bool:
+        """Put a file from ``failed`` back to where it was claimed; False where it is not there any more."""
+        with self._inside(self._folder.failed, os.path.dirname(file.path), file.claim) as origin:
+            for name in islice(_names(file), 12):
+                if handles.exists(origin, name) and _claim_in_report(origin, _report_name(name)) == file.part:
+                    with handles.folder(self._folder.work, os.path.dirname(file.inside), make=OWN) as target:
+                        handles.rename(origin, name, target, file.name)
+                        os.fsync(target)
+                    os.unlink(_report_name(name), dir_fd=origin)
+                    return True
+        return False
+
+
+def _names(file: Taken) -> Iterator[bytes]:
+    """The file's name, and then others like it: report.1.csv to report.9.csv, report.CLAIM.csv and so on."""
+    yield file.name
+    stem, suffix = os.path.splitext(file.name)
+    claim = file.claim.encode()
+    few = (b".%d" % number for number in range(1, 10))
+    for tail in chain(few, (b"." + claim,), (b".%s.%d" % (claim, number) for number in count(1))):
+        yield stem[: max(1, _NAME_BYTES_MAX - len(tail) - len(suffix))] + tail + suffix[-100:]
+
+
+def _report_name(name: bytes) -> bytes:
+    """What the report of a failed file is called; of one with a very long name it has the beginning of that."""
+    return name[: _NAME_BYTES_MAX - len(_REPORT)] + _REPORT
+
+
+def _claim_in_report(folder: int, name: bytes) -> str | None:
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        with os.fdopen(handle, "rb") as stream:
+            report = json.loads(stream.read(_REPORT_BYTES_MAX))
+    except (OSError, ValueError):
+        return None
+    claim = report.get("claim") if isinstance(report, dict) else None
+    return claim if isinstance(claim, str) else None
