@@ -44,7 +44,6 @@ class Taking:
     folder: Folder
     contents: Contents
     _reader: FileReader = field(init=False)
-    _alarm: Alarm = field(init=False)
     _outcomes: list[Outcome] = field(default_factory=list)
     """To be moved, after the next commit."""
     _stuck: dict[Taken, tuple[Outcome, OSError]] = field(default_factory=dict)
@@ -60,6 +59,7 @@ class Taking:
     _refused: dict[bytes, OSError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._alarm = Alarm(enabled=False)
         self._readiness = Readiness(self.config)
         self._exits = Exits(self.config, self.folder)
 
