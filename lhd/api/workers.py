@@ -86,10 +86,12 @@ class PollStream:
         self._claimed.send_nowait(scheduled)
 
     async def _write(self) -> None:
-        # A write that is cancelled may have reached the worker: that attempt is left to its timeout, not given twice.
+        # A write under way ends before the stream does: gRPC cannot send a status beside it, and only its end tells
+        # whether the attempt has gone out.
         async for scheduled in self._to_write:
             try:
-                await self._context.write(PollTaskResponse(result=scheduled))
+                with anyio.CancelScope(shield=True):
+                    await self._context.write(PollTaskResponse(result=scheduled))
             except Exception:  # noqa: BLE001 - grpc names no error of its own for a stream that is gone
                 self._give_back(scheduled)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio
 import grpc
 import pytest
 from grpc import StatusCode
@@ -12,6 +13,7 @@ from littlehorse.model import (
     LHTaskError,
     LHTaskException,
     LittleHorseStub,
+    PollTaskRequest,
     ReportTaskRun,
     ScheduledTask,
     TaskDefId,
@@ -24,7 +26,10 @@ from littlehorse.model import (
 from littlehorse.utils import to_variable_value
 from littlehorse.workflow import Workflow, WorkflowThread
 
-from tests.api.client import EMPTY, Client, eventually, executes, masked, now
+from tests.api.client import EMPTY, PATIENCE_SECONDS, Client, eventually, executes, masked, now
+
+LARGER_THAN_A_WINDOW = 900_000
+"""Bytes that are not sent before the other side reads, if its window is narrow."""
 
 
 async def ship_orders(client: Client, *wf_run_ids: str, **options: Any) -> None:
@@ -229,6 +234,30 @@ class TestPollTask:
             )
 
         await eventually(running_are_the_received)
+
+    async def test_a_half_close_waits_for_the_response_under_way(self, client: Client) -> None:
+        def entrypoint(thread: WorkflowThread) -> None:
+            thread.execute("pack", "x" * LARGER_THAN_A_WINDOW)
+
+        await client.put_task_def("pack", {"goods": VariableType.STR})
+        await client.register(Workflow("order", entrypoint))
+        await client.run("order", "r")
+
+        async def is_handed_out() -> bool:
+            return (await client.task_runs("r"))[0].status == TaskStatus.TASK_RUNNING
+
+        (host,) = (await client.register_worker("pack")).your_hosts
+        narrow = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024)]
+        async with grpc.aio.insecure_channel(f"{host.host}:{host.port}", options=narrow) as channel:
+            stub: Any = LittleHorseStub(channel)  # type: ignore[no-untyped-call]
+            call = stub.PollTask()
+            await call.write(PollTaskRequest(task_def_id=TaskDefId(name="pack"), client_id="slow reader"))
+            await eventually(is_handed_out)
+            await call.done_writing()
+            await client.settled()
+            with anyio.fail_after(PATIENCE_SECONDS):
+                assert run_of((await call.read()).result) == "r"
+                assert await call.code() == StatusCode.OK
 
     async def test_a_disconnect_loses_no_task_that_was_not_handed_out(self, client: Client) -> None:
         await ship_orders(client)
