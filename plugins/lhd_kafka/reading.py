@@ -196,8 +196,13 @@ class Reading:
         return fetched
 
     async def _sift(self, consumer: AIOKafkaConsumer, cause: str) -> None:
-        """Read record by record, until the one comes that aiokafka cannot read; that one is a dead letter."""
-        for partition in consumer.assignment() - self._unsought:
+        """Read record by record, until the one comes that aiokafka cannot read; that one is a dead letter.
+
+        From what is stored on: what the failed call had already taken of other partitions went with it.
+        """
+        partitions = consumer.assignment() - self._unsought
+        await self._places.seek(consumer, partitions)
+        for partition in partitions:
             for _ in range(_SIFTED_MAX):
                 try:
                     fetched = await consumer.getmany(partition, timeout_ms=_POLL_MS, max_records=1)
@@ -205,17 +210,15 @@ class Reading:
                     raise
                 except Exception:  # noqa: BLE001 - as above
                     offset = await consumer.position(partition)
-                    after = {partition: Position(offset + 1)}
                     event = self.events.unreadable(partition, offset, cause)
-                    await self._commit(consumer, [event], after)
-                    self._places.positions |= after
+                    await self._commit(consumer, [event], {partition: Position(offset + 1)})
                     consumer.seek(partition, offset + 1)
+                    continue
+                if not fetched:
                     break
                 records = [record for one in fetched.values() for record in await self._checked(partition, one)]
                 if records:
                     await self._store(consumer, records)
-                if not fetched:
-                    break
 
     async def _seek_unsought(self, consumer: AIOKafkaConsumer) -> None:
         """Begin what the group has just given."""
@@ -239,16 +242,22 @@ class Reading:
         events = [await self.events.of(record) for record in records]
         last = {TopicPartition(record.topic, record.partition): record for record in records}
         positions = {partition: Position.after(record) for partition, record in last.items()}
-        receipts = await self._commit(consumer, events, positions)
+        await self._commit(consumer, events, positions)
+
+    async def _commit(
+        self, consumer: AIOKafkaConsumer, events: Sequence[Event], positions: dict[TopicPartition, Position]
+    ) -> None:
+        """Store a batch. Raises Transient where too many of late are dead letters."""
+        receipts = await self._commit_when_possible(consumer, events, positions)
         self._places.positions |= positions
         now_s = anyio.current_time()
         self.budget.add(len(receipts), sum(receipt.verdict == "dead" for receipt in receipts), now_s)
         require_budget(self.budget, self.config)
 
-    async def _commit(
+    async def _commit_when_possible(
         self, consumer: AIOKafkaConsumer, events: Sequence[Event], positions: dict[TopicPartition, Position]
     ) -> list[Receipt]:
-        """Store a batch; while the daemon is overloaded nothing is fetched."""
+        """While the daemon is overloaded nothing is fetched."""
         paused_s: float | None = None
         try:
             while True:

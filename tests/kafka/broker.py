@@ -101,7 +101,15 @@ class Broker:
             for argument in ("--add-scram", f'{mechanism}=[name="{USER}",password="{PASSWORD}"]')
         ]
         subprocess.run(
-            [*_java(), "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", self._properties, *scram],
+            [
+                *_java(),
+                "kafka.tools.StorageTool",
+                "format",
+                f"--cluster-id={_cluster_id()}",
+                "-c",
+                self._properties,
+                *scram,
+            ],
             check=True,
             capture_output=True,
             timeout=START_S,

@@ -9,7 +9,7 @@ from littlehorse.model import ListExternalEventsRequest, WfRunId
 from tests.cli.live import live, query
 from tests.e2e.process import Daemon
 from tests.kafka.broker import Broker
-from tests.kafka.reading import EVENT, accepted, begun, deliveries, outcome, places, plain, route, source
+from tests.kafka.reading import EVENT, accepted, begun, dead, deliveries, outcome, places, plain, route, source
 from tests.kafka.topics import (
     Sent,
     add_partitions,
@@ -18,6 +18,7 @@ from tests.kafka.topics import (
     new_name,
     produce,
     produce_in_transaction,
+    produce_unreadable,
 )
 
 FAST = "discover_s = 0.3"
@@ -204,3 +205,27 @@ def test_a_source_that_is_killed_while_it_reads_stores_each_record_once(broker: 
         assert deliveries(daemon, "many", "duplicate") == 0
         ((events,),) = query(daemon, "SELECT count(*) FROM correlated_event WHERE event_def = 'record'")
         assert (events, len(places(daemon, "many"))) == (total, total)
+
+
+def test_a_record_that_the_client_library_cannot_read_takes_no_other_with_it_than_the_rest_of_its_batch(
+    broker: Broker, tmp_path: Path
+) -> None:
+    topic = new_name()
+    create(broker, topic, partitions=6)
+    whole, broken = (0, 2, 3, 5), (1, 4)
+    produce(broker, topic, (Sent(b"0", partition=partition) for partition in (*whole, *broken)))
+    values = [b"%d" % number for number in range(1, 7)]
+    for partition in broken:
+        produce_unreadable(broker, topic, partition, values, bad=2)
+    produce(broker, topic, (Sent(value, partition=partition) for partition in whole for value in values))
+    produce(broker, topic, (Sent(b"7", partition=partition) for partition in (*whole, *broken)))
+    with live(tmp_path, EVENT + source("many", broker.address, f'topics = ["{topic}"]')) as daemon:
+        for partition in whole:
+            assert [accepted(daemon, "many", topic, offset, partition) for offset in range(8)] == list(range(8))
+        for partition in broken:
+            assert [accepted(daemon, "many", topic, offset, partition) for offset in (0, 1, 2, 7)] == [0, 1, 2, 7]
+            for offset in (3, 4, 5, 6):
+                reason = dead(daemon, "many", topic, offset, partition)
+                assert f"offset {offset} of {topic}/{partition} cannot be read" in reason
+        assert len(places(daemon, "many")) == 6 * 8
+        assert deliveries(daemon, "many", "duplicate") == 0

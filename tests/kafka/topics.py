@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,16 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
 
 from tests.kafka.broker import Broker
 
 T = TypeVar("T")
+_NAME = b"a-header-of-no-other-name"
+_CRC = 17
+"""Where the checksum of a batch is, of all that comes after it."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,27 @@ def produce(broker: Broker, topic: str, records: Iterable[Sent], **options: Any)
             return await _send(producer, topic, records)
 
     return asyncio.run(send())
+
+
+def produce_unreadable(broker: Broker, topic: str, partition: int, values: Sequence[bytes], bad: int) -> None:
+    """Produce records in one batch, of which number ``bad`` has a header whose name is no UTF-8."""
+    builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 100_000)
+    for number, value in enumerate(values):
+        headers = [(_NAME.decode(), b"")] if number == bad else []
+        builder.append(number, time.time_ns() // 1_000_000, None, value, headers)
+    batch = bytes(builder.build()).replace(_NAME, b"\xff" * len(_NAME))
+    batch = batch[:_CRC] + calc_crc32c(batch[_CRC + 4 :]).to_bytes(4, "big") + batch[_CRC + 4 :]
+
+    async def send() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=broker.address) as producer:
+            await producer.partitions_for(topic)
+            request = ProduceRequest(None, -1, 10_000, [(topic, [(partition, batch)])])
+            leader = producer.client.cluster.leader_for_partition(TopicPartition(topic, partition))
+            response = await producer.client.send(leader, request)
+            ((_, ((_, error, *_),)),) = response.topics
+            assert error == 0
+
+    asyncio.run(send())
 
 
 def produce_in_transaction(broker: Broker, topic: str, records: Iterable[Sent], *, commit: bool) -> list[int]:
