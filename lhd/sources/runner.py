@@ -250,10 +250,13 @@ class SourceRunner:
 
     async def positions(self, parts: Sequence[str] | None, after: str, limit: int | None) -> dict[str, Any]:
         """See SourceContext."""
-        query = "SELECT part, value FROM cursor WHERE tenant = ? AND source = ? AND part > ?"
-        values: tuple[Any, ...] = (self._tenant, self.name, after)
-        if parts is not None:
+        query = "SELECT part, value FROM cursor WHERE tenant = ? AND source = ?"
+        if parts is None:
+            query += " AND part > ? ORDER BY part LIMIT ?"
+            values: tuple[Any, ...] = (after, -1 if limit is None else limit)
+        else:
+            # Of this SQLite makes lookups; with a range beside it, it would go through all of the source's parts.
             query += " AND part IN (SELECT value FROM json_each(?))"
-            values += (orjson.dumps(parts).decode(),)
-        rows = await self._reader.fetch(f"{query} ORDER BY part LIMIT ?", (*values, -1 if limit is None else limit))
+            values = (orjson.dumps(parts).decode(),)
+        rows = await self._reader.fetch(query, (self._tenant, self.name, *values))
         return {part: orjson.loads(text) for part, text in rows}

@@ -43,6 +43,11 @@ class Alarm:
         if self._handle >= 0:
             asyncio.get_running_loop().add_reader(self._handle, self._heard)
 
+    @property
+    def listens(self) -> bool:
+        """Whether the kernel tells of changes."""
+        return bool(self._handle >= 0)
+
     def _heard(self) -> None:
         with suppress(BlockingIOError):
             while os.read(self._handle, _READ_BYTES):

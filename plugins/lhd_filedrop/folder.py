@@ -20,7 +20,7 @@ from lhd_filedrop import handles
 from lhd_filedrop.config import FileDropConfig
 
 WORK, DONE, FAILED = b".work", b"done", b"failed"
-_NAMES_MAX = 65_536
+NAMES_MAX = 65_536
 """So many names are put in order at once."""
 _DEPTH_MAX = 32
 _UNKNOWN = (0, 0, 0, 0)
@@ -180,7 +180,7 @@ class Folder:
     def first(self, found: Iterable[Found]) -> list[Found]:
         """The first thousands of them in the order that is wanted."""
         by_time = self._config.order == "mtime"
-        return heapq.nsmallest(_NAMES_MAX, found, key=lambda one: (one.state[2] if by_time else 0, one.path))
+        return heapq.nsmallest(NAMES_MAX, found, key=lambda one: (one.state[2] if by_time else 0, one.path))
 
     def claimed(self) -> list[Taken]:
         """What was claimed and not moved on yet, in order; what is empty goes."""

@@ -20,7 +20,7 @@ from lhd_filedrop.contents import Contents
 from lhd_filedrop.events import empty_event, record_event, text
 from lhd_filedrop.exits import Exits
 from lhd_filedrop.failed import Failed
-from lhd_filedrop.folder import Folder, Found, Look, Taken
+from lhd_filedrop.folder import NAMES_MAX, Folder, Found, Look, Taken
 from lhd_filedrop.outcomes import Broken, Outcome, is_known, position_of, stored_facts, told
 from lhd_filedrop.readiness import Readiness
 from lhd_filedrop.reading import BATCH_BYTES, Facts, FileReader, Read, Unfinished, Unreadable
@@ -30,6 +30,8 @@ _UNFINISHED_S = 0.5
 """Time between two looks at files that are claimed and still written."""
 _REST = 4
 """A look is followed by as many times as long as it took of something else, so that it costs a fifth of a processor."""
+_QUIET_REST = 19
+"""The same where nothing was found and the kernel would tell of changes: a twentieth."""
 _CHUNK = 2_000
 _STUCK_MAX = 100
 _FOLDERS_FAULT = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO)
@@ -55,6 +57,8 @@ class Taking:
     _through: int = 0
     """How many files have come to their end."""
     _look_s: float = 0.0
+    _is_behind: bool = False
+    """Whether there is more than one look finds."""
     _passed_over: int = 0
     _refused: dict[bytes, OSError] = field(default_factory=dict)
 
@@ -76,7 +80,8 @@ class Taking:
                 began_s, through = anyio.current_time(), self._through
                 await self._round()
                 took_s = anyio.current_time() - began_s
-                await anyio.sleep(max(0, self._look_s * _REST - took_s))
+                if self._through == through or not self._is_behind:
+                    await anyio.sleep(max(0, self._look_s * _REST - took_s))
                 if self._through == through:
                     await self._rest()
         finally:
@@ -90,6 +95,8 @@ class Taking:
 
     async def _rest(self) -> None:
         waits = [self.config.scan_s, self._readiness.next_s(anyio.current_time())]
+        if self._alarm.listens and not self._stuck:
+            waits[0] = max(self.config.scan_s, self._look_s * (_QUIET_REST - _REST))
         if self._unfinished:
             waits.append(_UNFINISHED_S)
         await self._alarm.wait(min(wait_s for wait_s in waits if wait_s is not None))
@@ -117,6 +124,7 @@ class Taking:
         began_s = anyio.current_time()
         found = await self._find()
         self._look_s = anyio.current_time() - began_s
+        self._is_behind = len(found) == NAMES_MAX
         refused: dict[bytes, OSError] = {}
         for start in range(0, len(found), self.config.batch_records_max):
             paths = [one.path for one in found[start : start + self.config.batch_records_max]]
@@ -163,7 +171,9 @@ class Taking:
             parts = {Taken("", one.path).part: one for one in chunk}
             known = await self.context.positions(list(parts))
             new += [one for part, one in parts.items() if not is_known(one, known.get(part))]
-            new = await run_sync(self.folder.first, new)
+            if len(new) > 2 * NAMES_MAX:
+                new = await run_sync(self.folder.first, new)
+        new = await run_sync(self.folder.first, new)
         wanted = [Taken("", one.path).part for one in new]
         for start in range(0, len(wanted), _CHUNK):
             self._known |= await self.context.positions(wanted[start : start + _CHUNK])
