@@ -7,7 +7,9 @@ import asyncio
 import ctypes
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import anyio
@@ -54,11 +56,15 @@ class Alarm:
                 pass
         self._rung.set()
 
-    def watch(self, root: Path, inside: list[bytes]) -> None:
-        """Listen to these folders inside a root, to the first thousand; listening twice changes nothing."""
-        if self._handle >= 0:
-            for path in inside[:_FOLDERS_MAX]:
-                self._libc.inotify_add_watch(self._handle, os.path.join(os.fsencode(root), path), _MASK)
+    def listener(self, root: Path) -> Callable[[bytes], None]:
+        """What begins to listen to the folders inside a root, to the first thousand; twice changes nothing."""
+        numbers = count()
+
+        def listen(inside: bytes) -> None:
+            if self._handle >= 0 and next(numbers) < _FOLDERS_MAX:
+                self._libc.inotify_add_watch(self._handle, os.path.join(os.fsencode(root), inside), _MASK)
+
+        return listen
 
     def ring(self) -> None:
         """Ring, whatever the folder does."""

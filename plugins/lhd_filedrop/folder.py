@@ -11,9 +11,9 @@ import heapq
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from lhd_filedrop import handles
@@ -76,7 +76,8 @@ class Busy(Exception):
 class Look:
     """What a look at the folder came by, besides files."""
 
-    folders: list[bytes] = field(default_factory=list)
+    enter: Callable[[bytes], None] = lambda _: None
+    """Is told the path of each folder before it is listed."""
     passed_over: int = 0
     """Folders inside that cannot be listed, or are too deep."""
 
@@ -135,8 +136,8 @@ class Folder:
         while waiting:
             inside = waiting.pop()
             try:
+                look.enter(inside)
                 with handles.folder(self._root, inside) as folder, os.scandir(folder) as entries:
-                    look.folders.append(inside)
                     for entry in entries:
                         yield from self._examine(os.fsencode(entry.name), entry, folder, inside, waiting, look)
             except OSError:
