@@ -108,7 +108,7 @@ def produce_unreadable(broker: Broker, topic: str, partition: int, values: Seque
     """Produce records in one batch, of which number ``bad`` has a header whose name is no UTF-8."""
     builder = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 100_000)
     for number, value in enumerate(values):
-        headers = [(_NAME.decode(), b"")] if number == bad else []
+        headers: list[tuple[str, bytes | None]] = [(_NAME.decode(), b"")] if number == bad else []
         builder.append(number, time.time_ns() // 1_000_000, None, value, headers)
     batch = bytes(builder.build()).replace(_NAME, b"\xff" * len(_NAME))
     batch = batch[:_CRC] + calc_crc32c(batch[_CRC + 4 :]).to_bytes(4, "big") + batch[_CRC + 4 :]
