@@ -139,12 +139,13 @@ class Places:
         position = self.positions[partition]
         return [record for record in records if record.offset >= position.next]
 
-    async def look_at(self, consumer: AIOKafkaConsumer, partition: TopicPartition, end: int, now_s: float) -> int:
-        """Does a partition move, is it the one that it was; how many records are behind its position.
+    async def look_at(
+        self, consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int, end: int, now_s: float
+    ) -> int:
+        """Does a partition move, is it the one that it was; how many records are behind ``offset``, where it is read.
 
         Raises Stalled, and Transient where it was made again.
         """
-        offset: int = await consumer.position(partition)
         if partition in self._unverified:
             self.pace.check(partition, offset, end, now_s)
             return max(0, end - offset)

@@ -285,8 +285,12 @@ class Reading:
             lag = 0
             for partition in ends.keys() & self._places.positions.keys():
                 # Of a partition that was just taken away there would be no position, for ever.
-                if partition in consumer.assignment() and partition not in self._unsought:
-                    lag += await self._places.look_at(consumer, partition, ends[partition], now_s)
+                if partition not in consumer.assignment():
+                    continue
+                offset = await consumer.position(partition)
+                # Of one that was given again meanwhile it is what the group has committed.
+                if partition not in self._unsought:
+                    lag += await self._places.look_at(consumer, partition, offset, ends[partition], now_s)
             self.context.measure("lag_records", lag)
         if self._looking.cancelled_caught and self._failure is None:
             raise Transient(AWAY, AWAY_S)
