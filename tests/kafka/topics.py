@@ -158,10 +158,9 @@ def offsets_of(broker: Broker, topic: str, partition: int = 0) -> list[int]:
 
     async def read() -> list[int]:
         place = TopicPartition(topic, partition)
-        async with AIOKafkaConsumer(bootstrap_servers=broker.address, enable_auto_commit=False) as consumer:
+        async with AIOKafkaConsumer(bootstrap_servers=broker.address, auto_offset_reset="earliest") as consumer:
             consumer.assign([place])
             end = (await consumer.end_offsets([place]))[place]
-            await consumer.seek_to_beginning(place)
             found: list[int] = []
             while await consumer.position(place) < end:
                 for records in (await consumer.getmany(timeout_ms=100)).values():
