@@ -8,7 +8,8 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 
 from lhd.plugin import Model, SourceConfig
 from lhd_kafka.budget import Budget, parse_budget
-from lhd_kafka.converters import Format, Registry
+from lhd_kafka.converters import Format
+from lhd_kafka.registry import Registry
 from lhd_kafka.security import Sasl, Tls, is_loopback
 
 

@@ -6,8 +6,9 @@ from aiokafka import TopicPartition
 
 from lhd.plugin import Event, Transient, Undecodable
 from lhd_kafka.config import KafkaConfig
-from lhd_kafka.converters import Converter, SchemaMissing
+from lhd_kafka.converters import Converter
 from lhd_kafka.positions import Record
+from lhd_kafka.registry import SchemaMissing
 
 
 def text_or_bytes(data: bytes | None) -> str | bytes | None:

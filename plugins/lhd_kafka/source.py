@@ -11,10 +11,11 @@ from lhd.plugin import ConfigError, Event, Sent, Source, SourceContext, Transien
 from lhd_kafka.clients import closing
 from lhd_kafka.cluster import FAULT_S, Client, connect
 from lhd_kafka.config import KafkaConfig
-from lhd_kafka.converters import Converter, SchemaMissing
+from lhd_kafka.converters import Converter
 from lhd_kafka.pace import Stalled
 from lhd_kafka.reading import Changed, Reading, require_budget
 from lhd_kafka.records import Events, tombstone
+from lhd_kafka.registry import SchemaMissing
 from lhd_kafka.security import client_options
 
 _REBUILDS_MAX = 3

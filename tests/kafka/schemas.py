@@ -3,11 +3,12 @@
 import base64
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
+from urllib.parse import quote
 
 import fastavro
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -19,17 +20,25 @@ USER, PASSWORD = "lhd", "registry secret"
 
 
 class Registry:
-    """Answers ``GET /schemas/ids/N`` as Confluent's and compatible ones do, and only to its user."""
+    """Answers for ids, and versions of subjects, as Confluent's and compatible ones do, and only to its user."""
 
     def __init__(self) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.schemas: dict[int, Any] = {}
-        self.asked: list[int] = []
+        self.asked: list[str] = []
+        self._answers: dict[str, Any] = {}
 
-    def add(self, number: int, schema: Any) -> None:
-        """Have a schema under an id."""
-        self.schemas[number] = schema
+    def add(self, number: int, schema: Any, *references: tuple[str, str, int]) -> None:
+        """Have a schema under an id; it may refer to others by name, subject and version."""
+        self._add(f"/schemas/ids/{number}", schema, references)
+
+    def add_version(self, subject: str, version: int, schema: Any, *references: tuple[str, str, int]) -> None:
+        """Have a schema as the version of a subject."""
+        self._add(f"/subjects/{quote(subject, safe='')}/versions/{version}", schema, references)
+
+    def _add(self, path: str, schema: Any, references: Sequence[tuple[str, str, int]]) -> None:
+        fields = [dict(zip(("name", "subject", "version"), one, strict=True)) for one in references]
+        self._answers[path] = {"schema": json.dumps(schema)} | ({"references": fields} if fields else {})
 
     @contextmanager
     def up(self) -> Iterator[None]:
@@ -52,14 +61,14 @@ class Registry:
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         credentials = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        number = int(request.path.partition("?")[0].rpartition("/")[2])
+        path = request.path.partition("?")[0]
         if request.headers.get("Authorization") != f"Basic {credentials}":
             status, answer = 401, {"error_code": 401, "message": "Unauthorized"}
-        elif number not in self.schemas:
+        elif path not in self._answers:
             status, answer = 404, {"error_code": 40403, "message": "Schema not found"}
         else:
-            self.asked.append(number)
-            status, answer = 200, {"schema": json.dumps(self.schemas[number])}
+            self.asked.append(path)
+            status, answer = 200, self._answers[path]
         content = json.dumps(answer).encode()
         request.send_response(status)
         request.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")

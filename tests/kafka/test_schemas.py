@@ -44,6 +44,14 @@ VALUE = {
     "lines": [{"weight": 1.5}],
 }
 SMALL = {"type": "record", "name": "Small", "fields": [{"name": "only", "type": "string"}]}
+PLACE = {"type": "record", "name": "shop.Place", "fields": [{"name": "city", "type": "string"}]}
+SALE = {
+    "type": "record",
+    "name": "shop.Sale",
+    "fields": [{"name": "here", "type": "shop.Place"}, {"name": "there", "type": "shop.Place"}],
+}
+RETURN = {"type": "record", "name": "shop.Return", "fields": [{"name": "to", "type": "shop.Place"}]}
+LOOP = {"type": "record", "name": "shop.Outer", "fields": [{"name": "inner", "type": ["null", "shop.Loop"]}]}
 REGISTRY = 'registry = {{ url = "{url}", username = "{user}", password = {{ file = "{folder}/registry-password" }} }}'
 ENTRY = message("audit.Entry", subject="s-1", amount=2.5, who={"name": "ann"}, tags=["a", "b"])
 ENTRY_SEEN = {"subject": "s-1", "amount": 2.5, "who": {"name": "ann"}, "tags": ["a", "b"]}
@@ -68,6 +76,13 @@ def registry() -> Iterator[Registry]:
     registry = Registry()
     registry.add(1, ORDER)
     registry.add(70_000, SMALL)
+    registry.add(2, ["shop.Sale", "shop.Return"], ("shop.Sale", "sale/eu", 3), ("shop.Return", "return", 1))
+    registry.add_version("sale/eu", 3, SALE, ("shop.Place", "place", 2))
+    registry.add_version("return", 1, RETURN, ("shop.Place", "place", 2))
+    registry.add_version("place", 2, PLACE)
+    registry.add(3, ["shop.Sale"], ("shop.Sale", "nowhere", 1))
+    registry.add(4, LOOP, ("shop.Loop", "loop", 1))
+    registry.add_version("loop", 1, LOOP, ("shop.Loop", "loop", 1))
     with registry.up():
         yield registry
 
@@ -109,13 +124,31 @@ def test_avro_is_read_by_the_schema_that_the_registry_has_under_the_values_id(sh
 def test_a_schema_is_asked_for_once(shelf: Shelf, registry: Registry) -> None:
     for _ in range(3):
         assert shelf.verdict("avro", Sent(framed(1, avro(ORDER, VALUE)))) == "accepted"
-    assert registry.asked.count(1) == 1
+    assert registry.asked.count("/schemas/ids/1") == 1
 
 
 def test_a_schema_that_the_registry_does_not_know_makes_a_dead_letter_and_the_others_go_on(shelf: Shelf) -> None:
     good = Sent(framed(70_000, avro(SMALL, {"only": "after"})))
     assert "404040" in shelf.dead("avro", Sent(framed(404_040, avro(SMALL, {"only": "x"}))))
     assert shelf.accepted("avro", good) == {"only": "after"}
+
+
+def test_schemas_to_which_one_refers_are_read_with_it(shelf: Shelf) -> None:
+    whole = [
+        {**SALE, "fields": [{"name": "here", "type": PLACE}, {"name": "there", "type": "shop.Place"}]},
+        RETURN,
+    ]
+    sale = {"here": {"city": "Oslo"}, "there": {"city": "Rome"}}
+    back = {"to": {"city": "Bern"}}
+    assert shelf.accepted("avro", Sent(framed(2, avro(whole, ("shop.Sale", sale))))) == sale
+    assert shelf.accepted("avro", Sent(framed(2, avro(whole, ("shop.Return", back))))) == back
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(3, "knows no schema shop.Sale, to which schema 3 refers"), (4, "schema 4 of the registry")]
+)
+def test_a_schema_whose_references_cannot_be_had_makes_a_dead_letter(shelf: Shelf, number: int, told: str) -> None:
+    assert told in shelf.dead("avro", Sent(framed(number, b"\x00\x00")))
 
 
 BAD_AVRO = {
