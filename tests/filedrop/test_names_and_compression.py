@@ -192,16 +192,16 @@ ZSTD = zstandard.ZstdCompressor().compress
 BOMB = b'"' + b"x" * 1_000_000 + b'"'
 
 
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [
-        ("one.json.gz", gzip.compress(b'{"a": 1}')),
-        ("one.json.zst", ZSTD(b'{"a": 1}')),
-        ("several-members.json.gz", gzip.compress(b'{"a"') + gzip.compress(b": 1}")),
-        ("several-frames.json.zst", ZSTD(b'{"a"') + ZSTD(b": 1}")),
-        ("not-compressed.json", b'{"a": 1}'),
-    ],
-)
+INFLATED = {
+    "one.json.gz": gzip.compress(b'{"a": 1}'),
+    "one.json.zst": ZSTD(b'{"a": 1}'),
+    "several-members.json.gz": gzip.compress(b'{"a"') + gzip.compress(b": 1}"),
+    "several-frames.json.zst": ZSTD(b'{"a"') + ZSTD(b": 1}"),
+    "not-compressed.json": b'{"a": 1}',
+}
+
+
+@pytest.mark.parametrize(("name", "data"), INFLATED.items(), ids=INFLATED)
 def test_files_are_inflated_by_their_names(daemon: Daemon, name: str, data: bytes) -> None:
     drops = inbox(daemon, "inflated")
     drops.drop(name, data)
@@ -209,20 +209,22 @@ def test_files_are_inflated_by_their_names(daemon: Daemon, name: str, data: byte
     assert drops.bodies(name) == [{"a": 1}]
 
 
+NOT_INFLATED = {
+    "cut.json.gz": (gzip.compress(b'{"a": 1}')[:-5], "it is gzip that ends too early"),
+    "cut.json.zst": (ZSTD(json.dumps(list(range(2000))).encode())[:-5], "it is zstd that ends too early"),
+    "cut-second.json.gz": (gzip.compress(b"{}") + gzip.compress(b" ")[:-5], "it is gzip that ends too early"),
+    "nothing.json.gz": (b"", "gzip"),
+    "plain.json.gz": (b'{"a": 1}', "it is not gzip"),
+    "plain.json.zst": (b'{"a": 1}', "it is not zstd"),
+    "wrong-sum.json.gz": (gzip.compress(b'{"a": 1}')[:-8] + bytes(8), "it is not gzip"),
+    "bomb.json.gz": (gzip.compress(BOMB), "more than 10000 bytes when it is inflated"),
+    "bomb.json.zst": (ZSTD(BOMB), "more than 10000 bytes when it is inflated"),
+    "bomb-of-members.json.gz": (gzip.compress(b" " * 3000) * 5, "more than 10000 bytes when it is inflated"),
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "data", "reason"),
-    [
-        ("cut.json.gz", gzip.compress(b'{"a": 1}')[:-5], "it is gzip that ends too early"),
-        ("cut.json.zst", ZSTD(json.dumps(list(range(2000))).encode())[:-5], "it is zstd that ends too early"),
-        ("cut-second.json.gz", gzip.compress(b"{}") + gzip.compress(b" ")[:-5], "it is gzip that ends too early"),
-        ("nothing.json.gz", b"", "gzip"),
-        ("plain.json.gz", b'{"a": 1}', "it is not gzip"),
-        ("plain.json.zst", b'{"a": 1}', "it is not zstd"),
-        ("wrong-sum.json.gz", gzip.compress(b'{"a": 1}')[:-8] + bytes(8), "it is not gzip"),
-        ("bomb.json.gz", gzip.compress(BOMB), "more than 10000 bytes when it is inflated"),
-        ("bomb.json.zst", ZSTD(BOMB), "more than 10000 bytes when it is inflated"),
-        ("bomb-of-members.json.gz", gzip.compress(b" " * 3000) * 5, "more than 10000 bytes when it is inflated"),
-    ],
+    ("name", "data", "reason"), [(name, *one) for name, one in NOT_INFLATED.items()], ids=NOT_INFLATED
 )
 def test_what_cannot_be_inflated_fails(daemon: Daemon, name: str, data: bytes, reason: str) -> None:
     drops = inbox(daemon, "inflated")
