@@ -65,9 +65,11 @@ class OAuth:
     async def _introspect(self, token: str) -> dict[str, Any]:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
-        auth = aiohttp.BasicAuth(self._table.client_id, self._secret)
+        headers = {"Authorization": aiohttp.encode_basic_auth(self._table.client_id, self._secret)}
         try:
-            async with self._session.post(self._table.introspect_url, data={"token": token}, auth=auth) as response:
+            async with self._session.post(
+                self._table.introspect_url, data={"token": token}, headers=headers
+            ) as response:
                 response.raise_for_status()
                 answer = await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:

@@ -60,7 +60,9 @@ class RegistryClient:
         """Reads the password. Raises ConfigError."""
         password = "" if registry.password is None else registry.password.read().decode()
         self._url = registry.url.rstrip("/")
-        self._auth = None if registry.username is None else aiohttp.BasicAuth(registry.username, password)
+        self._headers: dict[str, str] = {}
+        if registry.username is not None:
+            self._headers["Authorization"] = aiohttp.encode_basic_auth(registry.username, password)
 
     async def schemas(self, schema_id: int) -> dict[str, Any]:
         """The schema of an id under "", and by their names those that it refers to, as JSON.
@@ -91,7 +93,7 @@ class RegistryClient:
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout, auth=self._auth) as session,
+                aiohttp.ClientSession(timeout=timeout, headers=self._headers) as session,
                 session.get(f"{self._url}/{path}") as response,
             ):
                 if response.status == 404:
