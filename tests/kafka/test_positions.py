@@ -46,6 +46,7 @@ def daemon(broker: Broker, names: dict[str, str], tmp_path_factory: pytest.TempP
         return f'topics = ["{names[kind]}"]'
 
     toml = EVENT + IN_ORDER
+    labels = []
     for start in (
         '"earliest"',
         '"latest"',
@@ -53,6 +54,7 @@ def daemon(broker: Broker, names: dict[str, str], tmp_path_factory: pytest.TempP
         "{ timestamp = 2024-02-01 00:00:00Z }",
     ):
         label = "".join(letter for letter in start if letter.isalnum())
+        labels.append(label)
         key = f"""event = "record"\nkey = "'{label} ' + string(meta.offset)" """
         toml += source(label, broker.address, reads("old"), f"start = {start}", routes=(key,))
     toml += source("growing", broker.address, reads("growing"), 'start = "latest"', FAST)
@@ -66,6 +68,8 @@ def daemon(broker: Broker, names: dict[str, str], tmp_path_factory: pytest.TempP
     toml += source("transactions", broker.address, reads("transactions"))
     toml += "".join(source(codec, broker.address, reads(codec)) for codec in CODECS)
     with live(tmp_path_factory.mktemp("positions"), toml) as daemon:
+        for label in labels:  # before any test produces to the topic that they share
+            begun(daemon, label, names["old"])
         yield daemon
 
 
@@ -83,7 +87,6 @@ def offsets(daemon: Daemon, name: str) -> list[int]:
 def test_a_topic_is_begun_where_start_says(
     daemon: Daemon, broker: Broker, names: dict[str, str], name: str, first: int
 ) -> None:
-    begun(daemon, name, names["old"])
     (latest,) = produce(broker, names["old"], [as_json("new")])
     assert outcome(daemon, name, names["old"], latest).verdict == "accepted"
     assert offsets(daemon, name) == list(range(first, latest + 1))
