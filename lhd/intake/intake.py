@@ -134,7 +134,8 @@ class Intake:
         except ValueError as error:
             raise Rejection(Code.FAILED_PRECONDITION, str(error)) from None
         if is_back:
-            await self._engine.submit(Command(self.tenant, DropDeadLetter(self._name, found.identity)))
+            drop = DropDeadLetter(self._name, found.identity, letter.count)
+            await self._engine.submit(Command(self.tenant, drop))
             return None
         if letter.is_cut:
             raise Rejection(Code.FAILED_PRECONDITION, "not all of its bytes are kept; its sender has to send it again")

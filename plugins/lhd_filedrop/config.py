@@ -115,15 +115,14 @@ class FileDropConfig(SourceConfig):
     )
     scan_s: float = Field(5, gt=0, strict=False, description="Time between looks into the folder, whatever it tells.")
 
-    @property
-    def file_bytes_max(self) -> int | None:
+    def file_bytes_max(self, *, by_record: bool) -> int | None:
         """The largest file that is taken."""
-        return FILE_BYTES_MAX if self.max_bytes is None and self.unit == "file" else self.max_bytes
+        return FILE_BYTES_MAX if self.max_bytes is None and not by_record else self.max_bytes
 
-    @property
-    def contents_bytes_max(self) -> int:
+    def contents_bytes_max(self, *, by_record: bool) -> int:
         """The most that a file may be inflated to."""
-        return self.inflated_bytes_max or (self.file_bytes_max if self.unit == "file" else None) or _INFLATED_BYTES_MAX
+        whole = None if by_record else self.file_bytes_max(by_record=False)
+        return self.inflated_bytes_max or whole or _INFLATED_BYTES_MAX
 
     @property
     def path(self) -> Path:

@@ -37,16 +37,23 @@ def file_names(file: Taken, facts: Facts | None, config: FileDropConfig) -> dict
     return names
 
 
-def record_event(file: Taken, facts: Facts, record: Record, config: FileDropConfig) -> Event:
-    """The event of a record, known by its file's contents and claim, and by its number.
+def _identity(file: Taken, facts: Facts | None, config: FileDropConfig) -> tuple[str, ...]:
+    """What tells a file from every other: its contents and its claim, or its path and what it had at other times.
 
     Of a claimed file whose records are events of their own the claim alone counts: when it was mended and comes again,
     the records before the mended one are known.
     """
-    contents = "" if file.claim and config.unit == "record" else facts.sha256
+    sha256, version = ("", "") if facts is None else (facts.sha256, facts.version)
+    if not file.claim:
+        return version, sha256, file.part
+    return "" if file.is_by_record(config) else sha256, file.part
+
+
+def record_event(file: Taken, facts: Facts, record: Record, config: FileDropConfig) -> Event:
+    """The event of a record, known by its file and by its number."""
     return Event(
         record.value,
-        id=(contents, file.part, record.place.index),
+        id=(*_identity(file, facts, config), record.place.index),
         file=file_names(file, facts, config),
         record={"index": record.place.index, "line": record.place.line},
         meta={"claim": file.part},
@@ -59,7 +66,7 @@ def empty_event(file: Taken, facts: Facts, config: FileDropConfig) -> Event:
     """The event of a file without a record: it is noted, and nothing comes of it."""
     return Event(
         None,
-        id=("empty", facts.sha256, file.part),
+        id=("empty", *_identity(file, facts, config)),
         file=file_names(file, facts, config),
         meta={"claim": file.part},
         raw=b"",
@@ -71,7 +78,7 @@ def failed_event(file: Taken, facts: Facts | None, reason: str, data: bytes | No
     """The event of a file that cannot be read; without ``data`` it can be retried only from ``failed``."""
     return Event(
         None,
-        id=("failed", "" if facts is None else facts.sha256, file.part),
+        id=("failed", *_identity(file, facts, config)),
         file=file_names(file, facts, config),
         meta={"claim": file.part},
         raw=data,

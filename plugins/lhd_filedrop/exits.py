@@ -6,25 +6,31 @@ Nothing that is there already is overwritten, unless ``on_conflict`` says so. Al
 import json
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
 from itertools import chain, count, islice
 
 from lhd_filedrop import handles
+from lhd_filedrop.claims import Claims
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.folder import GONE, OWN, SHARED, Folder, Taken, has
 
 _REPORT = b".error.json"
 _REPORT_BYTES_MAX = 65_536
+_DRAFT = b".report"
+"""A report until it is written; in the work folder."""
+_NAMES_MAX = 12
+"""So many names of a file are looked at in ``failed``."""
 _NAME_BYTES_MAX = 255
 
 
 class Exits:
     """Moves the claimed files of one source."""
 
-    def __init__(self, config: FileDropConfig, folder: Folder) -> None:
+    def __init__(self, config: FileDropConfig, folder: Folder, claims: Claims) -> None:
         self._config = config
         self._folder = folder
+        self._claims = claims
 
     def finish(self, files: list[Taken]) -> dict[Taken, OSError]:
         """Move files to ``done``, or delete them, as the configuration says; returns those that could not be moved."""
@@ -41,7 +47,7 @@ class Exits:
                     stuck[file] = error
         for inside in {os.path.dirname(file.path) for file in files} if self._config.after == "move" else ():
             self._folder.sync(self._folder.done, inside)
-        self._folder.tidy({file.claim for file in files})
+        self._claims.tidy({file.claim for file in files})
         return stuck
 
     def _move_to_done(self, folder: int, file: Taken) -> None:
@@ -84,6 +90,7 @@ class Exits:
     def fail(self, file: Taken, report: bytes) -> None:
         """Move a file to ``failed`` with a report of why beside it; may be called again."""
         with (
+            self._claims.changing,
             handles.folder(self._folder.work, os.path.dirname(file.inside)) as folder,
             self._inside(self._folder.failed, os.path.dirname(file.path), file.claim) as target,
         ):
@@ -95,37 +102,72 @@ class Exits:
                 handles.rename(folder, file.name, target, name)
                 break
             os.fsync(target)
-        self._folder.tidy({file.claim})
+        self._claims.tidy({file.claim})
 
     def _write_report(self, folder: int, name: bytes, file: Taken, report: bytes) -> bool:
         """False where the name of the report is taken; unless it is this file's, from before a crash."""
         path = _report_name(name)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        is_there = handles.exists(folder, path)
+        if is_there and _claim_in_report(folder, path) != file.part:
+            return False
+        work, flags = self._folder.work, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            handle = os.open(path, flags, 0o644, dir_fd=folder)
-        except FileExistsError:
-            return _claim_in_report(folder, path) == file.part
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(report)
-                stream.flush()
-                os.fsync(handle)
+            with os.fdopen(os.open(_DRAFT, flags, 0o644, dir_fd=work), "wb") as draft:
+                draft.write(report)
+                draft.flush()
+                os.fsync(draft.fileno())
+            if is_there:
+                os.replace(_DRAFT, path, src_dir_fd=work, dst_dir_fd=folder)
+            else:
+                handles.rename(work, _DRAFT, folder, path)
         except OSError:
-            os.unlink(path, dir_fd=folder)
+            with suppress(OSError):
+                os.unlink(_DRAFT, dir_fd=work)
             raise
         return True
 
+    # What is in ``failed``
+
     def bring_back(self, file: Taken) -> bool:
         """Put a file from ``failed`` back to where it was claimed; False where it is not there any more."""
-        with self._inside(self._folder.failed, os.path.dirname(file.path), file.claim) as origin:
-            for name in islice(_names(file), 12):
-                if handles.exists(origin, name) and _claim_in_report(origin, _report_name(name)) == file.part:
+        with self._claims.changing:
+            for failed, name in self._reported(file):
+                if handles.exists(failed, name):
                     with handles.folder(self._folder.work, os.path.dirname(file.inside), make=OWN) as target:
-                        handles.rename(origin, name, target, file.name)
+                        handles.rename(failed, name, target, file.name)
                         os.fsync(target)
-                    os.unlink(_report_name(name), dir_fd=origin)
+                    os.unlink(_report_name(name), dir_fd=failed)
                     return True
         return False
+
+    def has_failed(self, file: Taken) -> bool:
+        """Whether a file is in ``failed``, as far as lhd may know."""
+        try:
+            return any(handles.exists(failed, name) for failed, name in self._reported(file))
+        except OSError:
+            return True
+
+    def withdraw(self, files: Iterable[Taken]) -> None:
+        """Remove the reports of files that are claimed and not in ``failed``, as a crash may leave them."""
+        with suppress(FileNotFoundError):
+            os.unlink(_DRAFT, dir_fd=self._folder.work)
+        for file in files:
+            with suppress(OSError):
+                for failed, name in self._reported(file):
+                    if not handles.exists(failed, name):
+                        os.unlink(_report_name(name), dir_fd=failed)
+
+    def _reported(self, file: Taken) -> Iterator[tuple[int, bytes]]:
+        """The names that a file has in ``failed`` by the reports there, each with its folder."""
+        for inside in (os.path.dirname(file.path), file.claim.encode()):
+            try:
+                with handles.folder(self._folder.failed, inside) as failed:
+                    for name in islice(_names(file), _NAMES_MAX):
+                        if _claim_in_report(failed, _report_name(name)) == file.part:
+                            yield failed, name
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
 
 
 def _names(file: Taken) -> Iterator[bytes]:

@@ -5,7 +5,9 @@ Names and paths are bytes. All functions block, and raise OSError.
 
 import ctypes
 import errno
+import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -13,6 +15,8 @@ _RENAME_NOREPLACE = 1
 _NOT_IMPLEMENTED = (errno.ENOSYS, errno.EINVAL)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _libc = ctypes.CDLL(None, use_errno=True)
+_LOCK = "hhqqi"
+"""The structure that fcntl(2) calls flock: type, whence, start, length and process."""
 
 
 @contextmanager
@@ -68,3 +72,21 @@ def rename(base: int, name: bytes, target_base: int, target: bytes) -> None:
     if exists(target_base, target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target))
     os.rename(name, target, src_dir_fd=base, dst_dir_fd=target_base)
+
+
+def lock(handle: int) -> bool:
+    """Lock an open file until it is closed (fcntl(2), F_OFD_SETLK); False where somebody else has it locked."""
+    try:
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def is_locked(handle: int) -> bool:
+    """Whether somebody else has a file locked; in nobody's way."""
+    asked = struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    kind: int = struct.unpack(_LOCK, fcntl.fcntl(handle, fcntl.F_OFD_GETLK, asked))[0]
+    return kind != fcntl.F_UNLCK

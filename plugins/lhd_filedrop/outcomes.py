@@ -1,6 +1,7 @@
 """What becomes of a file, in values: its outcome, its position in the store, and what people are told."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from lhd.plugin import Event, Transient
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.events import failed_event, text
 from lhd_filedrop.failed import Failed
-from lhd_filedrop.folder import Found, Taken
+from lhd_filedrop.folder import Found, State, Taken
 from lhd_filedrop.reading import Facts
 from lhd_filedrop.records import Place
 
@@ -44,19 +45,24 @@ def told(error: OSError) -> str:
 def position_of(facts: Facts, place: Place, *, ended: bool) -> dict[str, Any]:
     """The position of a file: its state, and how far it is stored."""
     return {
-        "state": facts.state,
+        "state": list(facts.state),
         "sha256": facts.sha256,
+        "version": facts.version,
         "mtime_ms": facts.mtime_ms,
         "place": [place.offset, place.index, place.line],
         "ended": ended,
     }
 
 
-def stored_facts(stored: dict[str, Any]) -> Facts | None:
-    """The facts in a position, where there is one."""
-    if not stored:
-        return None
-    return Facts(stored["state"][1], stored["mtime_ms"], stored["sha256"], stored["state"])
+def place_of(stored: Mapping[str, Any]) -> Place:
+    """How far a file is stored, from its position."""
+    return Place(*stored["place"])
+
+
+def stored_facts(stored: Mapping[str, Any]) -> Facts:
+    """The facts in a position."""
+    state = State(*stored["state"])
+    return Facts(state.size, stored["mtime_ms"], stored["sha256"], state, stored["version"])
 
 
 def is_known(found: Found, position: Any) -> bool:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from typing import IO, Any
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.contents import Contents, read_all
 from lhd_filedrop.failed import Failed
-from lhd_filedrop.folder import Folder, Taken, state_of
+from lhd_filedrop.folder import Folder, State, Taken, state_of
 from lhd_filedrop.inflating import compression, opened
-from lhd_filedrop.readiness import has_writer
+from lhd_filedrop.readiness import Readiness, has_writer
 from lhd_filedrop.records import Place, Record
 
 _PIECE_BYTES = 1_048_576
@@ -25,17 +26,21 @@ BATCH_BYTES = 4_194_304
 
 
 class Unfinished(Exception):
-    """Somebody still writes the file."""
+    """Somebody still writes the file, or has just done so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What routes see of a file, and its state."""
+    """What routes see of a file, and its state.
+
+    ``version`` tells contents of a file that is left in its place from what it had at other times.
+    """
 
     size: int
     mtime_ms: int
     sha256: str
-    state: list[int]
+    state: State
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,13 @@ class Read:
 class FileReader:
     """Reads the files of one source; with ``probes`` the kernel is asked whether somebody writes them."""
 
-    def __init__(self, config: FileDropConfig, folder: Folder, contents: Contents, *, probes: bool) -> None:
+    def __init__(
+        self, config: FileDropConfig, folder: Folder, contents: Contents, readiness: Readiness, *, probes: bool
+    ) -> None:
         self._config = config
         self._folder = folder
         self._contents = contents
+        self._readiness = readiness
         self._probes = probes
 
     def whole(self, file: Taken) -> Read:
@@ -62,7 +70,8 @@ class FileReader:
         handle, before = self._open(file)
         digest = hashlib.sha256()
         with self._stream(handle, file) as stream, _reading():
-            data = read_all(stream, self._config.file_bytes_max if self._compression(file) is None else None)
+            limit = self._config.file_bytes_max(by_record=False)
+            data = read_all(stream, limit if self._compression(file) is None else None)
             if self._compression(file) is None:
                 digest.update(data)
             else:
@@ -98,17 +107,30 @@ class FileReader:
     def records(self, file: Taken, facts: Facts, place: Place) -> "Records":
         """The records of a file from a place on. Raises Failed, and Unfinished where it is another file now."""
         handle, before = self._open(file)
-        if list(state_of(before)) != facts.state:
+        if state_of(before) != facts.state:
             os.close(handle)
             raise Unfinished
         return Records(self._stream(handle, file), handle, facts, self._contents, place)
+
+    def digest_to(self, file: Taken, offset: int) -> str:
+        """The digest of so many bytes of the inflated contents. Raises Failed, Unfinished, FileNotFoundError."""
+        handle, _ = self._open(file)
+        digest = hashlib.sha256()
+        with self._stream(handle, file) as stream, _reading():
+            while offset > 0 and (piece := stream.read(min(offset, _PIECE_BYTES))):
+                digest.update(piece)
+                offset -= len(piece)
+        return digest.hexdigest()
 
     def _compression(self, file: Taken) -> str | None:
         kind = compression(file.name)
         return kind if kind in self._config.decompress else None
 
     def _stream(self, handle: int, file: Taken) -> IO[bytes]:
-        return opened(handle, self._compression(file), self._config.contents_bytes_max)
+        return opened(handle, self._compression(file), self._bytes_max(file))
+
+    def _bytes_max(self, file: Taken) -> int:
+        return self._config.contents_bytes_max(by_record=file.is_by_record(self._config))
 
     def _open(self, file: Taken) -> tuple[int, os.stat_result]:
         if self._config.on_conflict == "fail" and self._config.after == "move" and self._folder.done_has(file.path):
@@ -126,7 +148,8 @@ class FileReader:
         try:
             status = os.fstat(handle)
             self._require_fit(status, file)
-            if self._probes and has_writer(handle):
+            is_written = self._probes and has_writer(handle)
+            if is_written or not self._readiness.is_still(file, state_of(status), time.monotonic()):
                 raise Unfinished
         except BaseException:
             os.close(handle)
@@ -142,8 +165,9 @@ class FileReader:
         if status.st_mode & config.forbidden_mode:
             mode = stat.S_IMODE(status.st_mode)
             raise Failed(f"its mode is {mode:o}, of which {config.forbidden_mode:o} is forbidden")
-        if config.file_bytes_max is not None and status.st_size > config.file_bytes_max:
-            raise Failed(f"it has {status.st_size} bytes, max_bytes are {config.file_bytes_max}")
+        limit = config.file_bytes_max(by_record=file.is_by_record(config))
+        if limit is not None and status.st_size > limit:
+            raise Failed(f"it has {status.st_size} bytes, max_bytes are {limit}")
         if status.st_size == 0 and self._compression(file) is not None:
             raise Failed(f"it is {self._compression(file)} that ends too early")
 
@@ -186,7 +210,7 @@ class Records:
                         break
         except Failed as failed:
             self._failed = failed
-        if list(state_of(os.fstat(self._handle))) != self._facts.state:
+        if state_of(os.fstat(self._handle)) != self._facts.state:
             # What was read of a file that somebody writes may be half of a record.
             raise Unfinished
         if self._failed is not None and not taken:
@@ -204,6 +228,8 @@ def _reading() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in _NOT_THE_FILES:
+            raise
         raise Failed(f"it cannot be read: {error.strerror}") from error
 
 
@@ -215,4 +241,4 @@ def _digest(handle: int, digest: Any) -> None:
 
 
 def _facts(status: os.stat_result, digest: str) -> Facts:
-    return Facts(status.st_size, status.st_mtime_ns // 1_000_000, digest, list(state_of(status)))
+    return Facts(status.st_size, status.st_mtime_ns // 1_000_000, digest, state_of(status))

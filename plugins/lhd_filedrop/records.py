@@ -62,10 +62,13 @@ def skip(stream: IO[bytes], count: int) -> None:
 
 
 def read_line(stream: IO[bytes], most: int) -> tuple[bytes, int]:
-    """The next line with its end, cut after ``most`` bytes, and how long it is in truth; 0 at the end of the file."""
-    line = stream.readline(most + 1)
+    """The next line with its end, and how long that is in truth; 0 at the end of the file.
+
+    Of a line that has more than ``most`` bytes before its end there are the first ones only.
+    """
+    line = stream.readline(most + 2)
     length = len(line)
-    if length <= most:
+    if len(line.rstrip(b"\r\n")) <= most and (line.endswith(b"\n") or length <= most):
         return line, length
     piece = line
     while piece and not piece.endswith(b"\n"):
@@ -161,6 +164,7 @@ class CsvRecords:
                 return
             self._taken += raw
             self._length += length
-            if self._length > most:
+            end = len(raw) - len(raw.rstrip(b"\r\n"))
+            if self._length - end > most:
                 raise Failed(f"a record has more than {most} bytes; is a quote open?", self._place.line)
             yield raw.decode(self._config.encoding)

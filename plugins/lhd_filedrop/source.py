@@ -14,7 +14,7 @@ from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.contents import Contents, read_all
 from lhd_filedrop.events import record_event, text
 from lhd_filedrop.failed import Failed
-from lhd_filedrop.folder import Busy, Folder, Taken
+from lhd_filedrop.folder import Busy, Folder, State, Taken
 from lhd_filedrop.inflating import compression, opened
 from lhd_filedrop.outcomes import folder_error, told
 from lhd_filedrop.readiness import allow_probes
@@ -55,28 +55,30 @@ class FileDrop(Source[FileDropConfig]):
     def decode(self, raw: bytes, headers: Mapping[str, str | None], query: Mapping[str, str]) -> list[Event]:  # noqa: ARG002
         """The events of a file, or of a record, with these bytes; the header ``name`` may say its name."""
         file = Taken("", os.fsencode(headers.get("name") or f"example.{self._suffix}"))
+        facts = Facts(len(raw), 0, hashlib.sha256(raw).hexdigest(), State(0, len(raw), 0, 0))
         try:
-            raw = self._inflated(raw, file.name)
+            contents = self._inflated(raw, file.name)
             if self.config.unit == "file":
-                records = self.contents.whole(raw)
+                records = self.contents.whole(contents)
             else:
-                records = list(self.contents.records(io.BytesIO(raw), Place()))
+                records = list(self.contents.records(io.BytesIO(contents), Place()))
         except Failed as failed:
             raise ValueError(str(failed)) from None
-        facts = Facts(len(raw), 0, hashlib.sha256(raw).hexdigest(), [])
         return [replace(record_event(file, facts, record, self.config), id=None, meta={}) for record in records]
 
     async def bring_back(self, attributes: Mapping[str, Any]) -> bool:
         """Take a failed file once more, as it is now, under the claim that it had."""
         part = attributes.get("meta", {}).get("claim")
-        is_record = self.config.unit == "record" and "record" in attributes
-        if not isinstance(part, str) or part.startswith("/") or is_record:
+        if not isinstance(part, str) or part.startswith("/"):
+            return False
+        file = Taken.of_part(part)
+        if file.is_by_record(self.config) and "record" in attributes:
             return False
         taking = self._taking
         if taking is None:
             raise ValueError("the source does not run just now, see lhd status; try again when it does")
         try:
-            is_back = await taking.bring_back(Taken.of_part(part))
+            is_back = await taking.bring_back(file)
         except OSError as error:
             raise ValueError(f"it cannot be put back: {told(error)}") from error
         if not is_back:
@@ -102,7 +104,7 @@ class FileDrop(Source[FileDropConfig]):
         handle = os.memfd_create("lhd")
         os.write(handle, raw)
         os.lseek(handle, 0, os.SEEK_SET)
-        with opened(handle, kind, self.config.contents_bytes_max) as stream:
+        with opened(handle, kind, self.config.contents_bytes_max(by_record=self.config.unit == "record")) as stream:
             return read_all(stream, None)
 
     @property

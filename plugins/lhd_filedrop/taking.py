@@ -13,6 +13,7 @@ from anyio.to_thread import run_sync
 
 from lhd.plugin import SourceContext
 from lhd_filedrop.alarm import LOCAL, Alarm, file_system
+from lhd_filedrop.claims import Claims
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.contents import Contents
 from lhd_filedrop.exits import Exits
@@ -51,22 +52,24 @@ class Taking:
     """Whether there is more than one look finds."""
     _passed_over: int = 0
     _refused: dict[bytes, OSError] = field(default_factory=dict)
+    _stranded: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._alarm = Alarm(enabled=False)
         self._readiness = Readiness(self.config)
-        self._exits = Exits(self.config, self.folder)
+        self._claims = Claims(self.config, self.folder)
+        self._exits = Exits(self.config, self.folder, self._claims)
 
     async def run(self) -> None:
         """Take files until cancelled. Raises Transient, and OSError where the folder cannot be used."""
         kind = await run_sync(file_system, self.config.path)
         if kind not in LOCAL:
             self.context.log.info("the folder is polled", file_system=kind or "unknown", every_s=self.config.scan_s)
-        reader = FileReader(self.config, self.folder, self.contents, probes=kind in LOCAL)
+        reader = FileReader(self.config, self.folder, self.contents, self._readiness, probes=kind in LOCAL)
         self._storing = Storing(self.context, self.config, reader, self._move)
         self._alarm = Alarm(enabled=kind in LOCAL)
         try:
-            await self._forget_strangers()
+            await self._clean_up()
             while True:
                 began_s, through = anyio.current_time(), self._through
                 await self._round()
@@ -88,7 +91,7 @@ class Taking:
         waits = [self.config.scan_s, self._readiness.next_s(anyio.current_time())]
         if self._alarm.listens and not self._stuck:
             waits[0] = max(self.config.scan_s, self._look_s * (_QUIET_REST - _REST))
-        if self._storing.unfinished:
+        if any(file.claim for file in self._storing.unfinished):
             waits.append(_UNFINISHED_S)
         await self._alarm.wait(min(wait_s for wait_s in waits if wait_s is not None))
 
@@ -96,13 +99,14 @@ class Taking:
         """Move what is to be moved, read what is claimed, then what is found."""
         await run_sync(self.folder.require)
         await self._move([outcome for outcome, _ in self._stuck.values()])
-        self._storing.unfinished = 0
+        self._storing.unfinished = []
+        self._stranded = await run_sync(self._claims.stranded)
         if not self._is_blocked:
-            claimed = await run_sync(self.folder.claimed)
+            claimed = await run_sync(self._claims.claimed)
             await self._storing.read([file for file in claimed if file not in self._stuck])
         if not self._is_blocked:
             await self._take_found()
-        await self._storing.forget()
+        await self._storing.flush()
         self._report()
 
     @property
@@ -118,12 +122,13 @@ class Taking:
         self._is_behind = len(found) == NAMES_MAX
         refused: dict[bytes, OSError] = {}
         for start in range(0, len(found), self.config.batch_records_max):
-            paths = [one.path for one in found[start : start + self.config.batch_records_max]]
+            some = found[start : start + self.config.batch_records_max]
             if self.config.after == "keep":
-                taken = [Taken("", path) for path in paths]
+                taken = [Taken("", one.path) for one in some]
             else:
-                taken = await run_sync(self.folder.claim, paths, self.context.clock_ms())
-                refused |= self.folder.refused
+                taken = await run_sync(self._claims.claim, some, self.context.clock_ms())
+                self._readiness.claimed(some, taken)
+                refused |= self._claims.refused
             await self._storing.read(taken)
             if self._is_blocked:
                 break
@@ -137,9 +142,10 @@ class Taking:
         if self._refused:
             parts.append(f"{len(self._refused)} files cannot be claimed: {told(next(iter(self._refused.values())))}")
         if self._storing.unfinished:
-            parts.append(f"{self._storing.unfinished} claimed files are still open for writing")
+            parts.append(f"{len(self._storing.unfinished)} files are still written")
         if self._passed_over:
             parts.append(f"{self._passed_over} folders inside cannot be listed")
+        parts += [f"the source '{one}', which does not run, has claimed files, see .work" for one in self._stranded]
         self.context.report("; ".join(parts))
 
     # What is there
@@ -156,18 +162,13 @@ class Taking:
     async def _find_new(self, files: Iterator[Found]) -> list[Found]:
         """The first of the files that the store does not know in their present state."""
         new: list[Found] = []
-        self._storing.known = {}
         while chunk := await run_sync(lambda: list(islice(files, _CHUNK))):
             parts = {Taken("", one.path).part: one for one in chunk}
             known = await self.context.positions(list(parts))
             new += [one for part, one in parts.items() if not is_known(one, known.get(part))]
             if len(new) > 2 * NAMES_MAX:
                 new = await run_sync(self.folder.first, new)
-        new = await run_sync(self.folder.first, new)
-        wanted = [Taken("", one.path).part for one in new]
-        for start in range(0, len(wanted), _CHUNK):
-            self._storing.known |= await self.context.positions(wanted[start : start + _CHUNK])
-        return new
+        return await run_sync(self.folder.first, new)
 
     # What follows a commit
 
@@ -175,13 +176,17 @@ class Taking:
         """Move what is stored; what cannot be moved stays, is not read again, and is moved when it can be."""
         if not outcomes:
             return
-        stuck = await run_sync(self._moved, [one for one in outcomes if one.file.claim])
-        for outcome in outcomes:
+        claimed = [one for one in outcomes if one.file.claim]
+        stuck = await run_sync(self._moved, claimed)
+        for outcome in claimed:
             if outcome.file in stuck:
                 self._stuck[outcome.file] = outcome, stuck[outcome.file]
             else:
                 self._stuck.pop(outcome.file, None)
-                self._through += 1
+                self._storing.moved(outcome)
+        self._through += len(outcomes) - len(stuck)
+        self._readiness.forget(one.file for one in claimed)
+        await self._storing.remember(one.file for one in claimed if one.file in stuck and one.report is None)
 
     def _moved(self, outcomes: Sequence[Outcome]) -> dict[Taken, OSError]:
         stuck = self._exits.finish([one.file for one in outcomes if one.report is None])
@@ -195,20 +200,30 @@ class Taking:
                     stuck[one.file] = error
         return stuck
 
-    async def _forget_strangers(self) -> None:
+    async def _clean_up(self) -> None:
+        """See to what a crash, or another configuration, has left in the folder and in the store."""
+        claimed = await run_sync(self._claims.claimed)
+        await run_sync(self._exits.withdraw, claimed)
+        await self._forget_strangers({file.part for file in claimed})
+
+    async def _forget_strangers(self, claimed: set[str]) -> None:
         """Forget the positions of files that are neither claimed nor in the folder any more.
 
         Not where the folder is empty: what it holds may only not be mounted yet.
         """
-        claimed = {file.part for file in await run_sync(self.folder.claimed)}
         is_empty = await run_sync(lambda: next(self.folder.files(Look()), None) is None)
         after = ""
         while parts := await self.context.positions(after=after, limit=_CHUNK):
             after = max(parts)
-            gone = await run_sync(lambda: [part for part in parts if part not in claimed and not self._is_there(part)])
-            self._storing.to_forget |= dict.fromkeys(part for part in gone if not (is_empty and part.startswith("/")))
-            await self._storing.forget()
+            gone = await run_sync(lambda: {part for part in parts if part not in claimed and not self._is_there(part)})
+            if is_empty:
+                gone = {part for part in gone if Taken.of_part(part).claim}
+            if self.config.after != "keep" and any(not Taken.of_part(part).claim for part in parts.keys() - gone):
+                self._storing.was_kept = True
+            self._storing.forget(gone)
+            await self._storing.flush()
 
     def _is_there(self, part: str) -> bool:
+        """Whether a file is in its place, or, if it was claimed, in ``failed`` and may be mended."""
         file = Taken.of_part(part)
-        return not file.claim and self.folder.is_there(file.path)
+        return self._exits.has_failed(file) if file.claim else self.folder.is_there(file.path)

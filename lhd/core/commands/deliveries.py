@@ -102,10 +102,11 @@ class Rehearse:
 
 @dataclass(frozen=True, slots=True)
 class DropDeadLetter:
-    """A dead letter is not wanted any more."""
+    """A dead letter is not wanted any more; with a ``count``, unless it has died more often than that by now."""
 
     source: str
     identity: str
+    count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +205,10 @@ class _Over(Exception):
 
 
 def drop_dead_letter(tx: Transaction, tenant: str, request: DropDeadLetter) -> bool:
-    """Delete a dead letter; the reply tells whether there was one."""
+    """Delete a dead letter; the reply tells whether it was deleted."""
     key = (tenant, request.source, request.identity)
-    if tx.get(kinds.DEAD_LETTER, key) is None:
+    letter = tx.get(kinds.DEAD_LETTER, key)
+    if letter is None or (request.count is not None and letter.count > request.count):
         return False
     tx.delete(kinds.DEAD_LETTER, key)
     return True
