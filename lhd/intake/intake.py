@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 
 from lhd.core.commands import Command
-from lhd.core.commands.deliveries import WHOLE, Decision, Deliver, DropDeadLetter, Rehearse, Unmapped
+from lhd.core.commands.deliveries import NOT_STORED, WHOLE, Decision, Deliver, DropDeadLetter, Rehearse, Unmapped
 from lhd.core.kinds import Verdict
 from lhd.engine import Engine
 from lhd.errors import Code, Rejection
@@ -71,7 +71,7 @@ class Intake:
 
         Raises Overloaded, and Transient where nothing was stored for another reason; with ``whole`` also Poisoned.
         """
-        if WHOLE in positions:
+        if WHOLE in positions or any(WHOLE in event.positions for event in events):
             raise ValueError("the name of a part is not empty")
         if self._engine.overloaded:
             raise Overloaded(self._engine.drain_s)
@@ -79,17 +79,18 @@ class Intake:
         if delay_ms is not None:
             raise Overloaded(delay_ms / 1000)
         meta = self._meta()
-        deliveries = tuple(self._routes.map(event, meta) for event in events)
+        deliveries = tuple(
+            replace(self._routes.map(event, meta), positions=_texts(event.positions)) for event in events
+        )
         stored = None if cursor is KEEP else orjson.dumps(cursor).decode()
-        parts = {part: None if one is None else orjson.dumps(one).decode() for part, one in positions.items()}
-        request = Deliver(self._name, deliveries, stored, parts, whole)
+        request = Deliver(self._name, deliveries, stored, _texts(positions), whole)
         try:
             decisions = await self._decide(request, bury=bury)
         except Rejection as rejection:
             raise Transient(rejection.text, _TRY_AGAIN_S) from rejection
         if whole:
             for number, decision in enumerate(decisions):
-                if decision.verdict == Verdict.DEAD:
+                if decision.verdict in NOT_STORED:
                     raise Poisoned(number, decision.reason)
         self.kept.keep([event for event in events if not event.poison])
         return [self._receipt(decision, one.route) for decision, one in zip(decisions, deliveries, strict=True)]
@@ -175,3 +176,7 @@ class Intake:
     def _receipt(self, decision: Decision, route: str) -> Receipt:
         DELIVERIES.labels(self._name, decision.verdict.value).inc()
         return Receipt(decision.verdict.value, decision.delivery_id, decision.reason, route=route)
+
+
+def _texts(positions: Mapping[str, Any]) -> dict[str, str | None]:
+    return {part: None if one is None else orjson.dumps(one).decode() for part, one in positions.items()}

@@ -20,7 +20,7 @@ class Overloaded(Exception):
 
 
 class Poisoned(Exception):
-    """Events were to be stored as a whole, and the one of this number would be dead: none of them was stored."""
+    """Events were to be stored as a whole, and the one of this number cannot be: none of them was stored."""
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(reason)

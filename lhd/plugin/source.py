@@ -41,6 +41,9 @@ class Event:
     No route is asked about an event with ``poison``, the reason why it cannot be read: it becomes a dead letter; nor
     about one with ``unwanted``, the reason why it is only noted as filtered. Neither may hold anything of the payload.
     Poison without ``raw`` stands for something that is lost, so that it cannot be retried.
+
+    ``positions`` are stored with the event, as those of :meth:`SourceContext.commit` are, unless it is dead or a
+    conflict.
     """
 
     body: Any
@@ -55,6 +58,7 @@ class Event:
     fingerprint: bytes | None = None
     poison: str = ""
     unwanted: str = ""
+    positions: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,8 @@ class SourceContext(ABC):
 
         ``positions`` are further cursors, for sources of several parts; a position of None is forgotten. One receipt
         for each event, in order. Acknowledge outside only afterwards. Raises Overloaded, and Transient where nothing
-        could be stored for another reason; with ``whole`` also Poisoned: where one event would be dead none is stored.
+        could be stored for another reason; with ``whole`` also Poisoned: where one event would be dead, or a
+        conflict, none is stored.
         With ``bury`` an event that lhd cannot store because of a bug of its own is a dead letter and stops no other:
         for sources that would otherwise come to it again for ever. Events are then stored one by one, the cursor last.
         """

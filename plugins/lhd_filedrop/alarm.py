@@ -15,8 +15,8 @@ from pathlib import Path
 import anyio
 
 _CLOSE_WRITE, _MOVED_TO, _CREATE, _DELETE_SELF, _MOVE_SELF = 0x8, 0x80, 0x100, 0x400, 0x800
-_ONLY_FOLDERS = 0x01000000
-_MASK = _CLOSE_WRITE | _MOVED_TO | _CREATE | _DELETE_SELF | _MOVE_SELF | _ONLY_FOLDERS
+_ONLY_FOLDERS, _NO_LINKS = 0x01000000, 0x02000000
+_MASK = _CLOSE_WRITE | _MOVED_TO | _CREATE | _DELETE_SELF | _MOVE_SELF | _ONLY_FOLDERS | _NO_LINKS
 _FOLDERS_MAX = 1_000
 _READ_BYTES = 65_536
 LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "ramfs", "f2fs", "zfs", "jfs", "bcachefs"})

@@ -6,17 +6,15 @@ file inside it are its name for ever. All functions block, and raise OSError.
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from urllib.parse import unquote
 
 from lhd_filedrop import handles
 from lhd_filedrop.config import FileDropConfig
-from lhd_filedrop.folder import GONE, LOCK, OWN, Folder, Found, Taken, state_of
-
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EXDEV, errno.ENAMETOOLONG, errno.EBUSY)
-"""What may be the matter with one file, and not with the folder."""
+from lhd_filedrop.folder import FAULTS, GONE, LOCK, OWN, Folder, Found, Taken, state_of
 
 
 class Claims:
@@ -26,25 +24,40 @@ class Claims:
         self._config = config
         self._folder = folder
         self.changing = threading.RLock()
-        """Held by whoever puts something into a claim again, or removes one."""
+        """Held by whoever moves something between a claim and ``failed``, or removes a claim that is empty."""
         self.refused: dict[bytes, OSError] = {}
-        """Of the latest claims, the files that could not be claimed."""
+        """What could not be claimed, or put back, since somebody cleared this."""
 
     # What is claimed
 
     def claimed(self) -> list[Taken]:
         """What was claimed and not moved on yet, in order; what is empty goes."""
         found = []
-        for claim in sorted(os.listdir(self._folder.work)):
-            if claim.startswith("."):
+        for claim in self._claims():
+            try:
+                paths = self._without_markers(claim, sorted(self._walk(claim)))
+            except OSError as error:
+                self._refuse(claim, error)
                 continue
-            paths = self._without_markers(os.fsencode(claim), sorted(self._walk(os.fsencode(claim))))
-            if paths:
-                self._folder.sync(self._folder.work, os.fsencode(claim))
-            else:
-                self.tidy({claim})
-            found += [Taken(claim, path) for path in paths]
+            if not paths:
+                self.tidy({os.fsdecode(claim)})
+            found += [Taken(os.fsdecode(claim), path) for path in paths]
         return found
+
+    def sync(self) -> None:
+        """Make all claims durable, as far as a crash has not let them become so."""
+        for claim in self._claims():
+            self._folder.sync(self._folder.work, claim)
+        self._folder.sync(self._folder.work, b"")
+
+    def _claims(self) -> list[bytes]:
+        with os.scandir(self._folder.work) as entries:
+            return sorted(os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False))
+
+    def _refuse(self, path: bytes, error: OSError) -> None:
+        if error.errno in FAULTS:
+            raise error
+        self.refused[path] = error
 
     def stranded(self) -> list[str]:
         """The names of other sources that have claimed files and do not run, as one that was renamed."""
@@ -53,7 +66,7 @@ class Claims:
             if os.fsencode(source) == self._folder.source:
                 continue
             with suppress(OSError), handles.folder(self._folder.all_work, os.fsencode(source)) as work:
-                if not _is_at_work(work) and any(not claim.startswith(".") for claim in os.listdir(work)):
+                if not _is_at_work(work) and _has_claims(work):
                     found.append(unquote(source))
         return found
 
@@ -61,24 +74,31 @@ class Claims:
         waiting = [b""]
         while waiting:
             inside = waiting.pop()
-            with handles.folder(self._folder.work, os.path.join(claim, inside).rstrip(b"/")) as folder:
-                for entry in os.scandir(folder):
+            with self._in_claim(claim, inside) as folder, os.scandir(folder) as entries:
+                for entry in entries:
                     path = os.path.join(inside, os.fsencode(entry.name))
-                    if entry.is_dir(follow_symlinks=False):
+                    if _is_own_folder(entry):
                         waiting.append(path)
                     else:
                         yield path
+
+    def _in_claim(self, claim: bytes, inside: bytes) -> AbstractContextManager[int]:
+        return handles.folder(self._folder.work, os.path.join(claim, inside).rstrip(b"/"))
 
     def _without_markers(self, claim: bytes, paths: list[bytes]) -> list[bytes]:
         """The files. A marker whose file was not claimed any more, because of a crash, goes back to it."""
         files = [path for path in paths if not os.path.basename(path).startswith(b".")]
         for path in set(paths).difference(files):
             inside, marker = os.path.split(path)
-            with handles.folder(self._folder.work, os.path.join(claim, inside).rstrip(b"/")) as folder:
-                if self._config.ready == "marker" and os.path.join(inside, marker[1:]) not in files:
-                    self._put_marker_back(folder, os.path.join(inside, marker[1:]))
-                else:
-                    os.unlink(marker, dir_fd=folder)
+            file = os.path.join(inside, marker[1:])
+            try:
+                with self._in_claim(claim, inside) as folder:
+                    if self._config.ready == "marker" and file not in files:
+                        self._put_marker_back(folder, file)
+                    else:
+                        os.unlink(marker, dir_fd=folder)
+            except OSError as error:
+                self._refuse(file, error)
         return files
 
     def _put_marker_back(self, folder: int, path: bytes) -> None:
@@ -86,7 +106,9 @@ class Claims:
         try:
             with handles.folder(self._folder.root, inside) as origin:
                 handles.rename(folder, _marker(name), origin, self._folder.marker(name))
-        except (FileExistsError, FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, *GONE):
+                raise
             with suppress(FileNotFoundError):
                 os.unlink(_marker(name), dir_fd=folder)
 
@@ -95,15 +117,12 @@ class Claims:
     def claim(self, found: Sequence[Found], now_ms: int) -> list[Taken]:
         """Claim files in one folder of the work folder, durably; what is gone, or cannot be claimed, is left out."""
         claim = Taken.new_claim(now_ms, self._config)
-        self.refused = {}
         with handles.folder(self._folder.work, claim.encode(), make=OWN) as base:
             taken = [Taken(claim, one.path) for one in found if self._take(base, one)]
-            os.fsync(base)
-        if taken:
-            self._folder.sync(self._folder.work, b"")
-            for inside in {os.path.dirname(file.path) for file in taken}:
-                self._folder.sync(self._folder.root, inside)
-        else:
+        for inside in {os.path.dirname(file.path) for file in taken}:
+            self._folder.sync(self._folder.work, os.path.join(claim.encode(), inside))
+            self._folder.sync(self._folder.root, inside)
+        if not taken:
             self.tidy({claim})
         return taken
 
@@ -111,21 +130,28 @@ class Claims:
         inside, name = os.path.split(one.path)
         try:
             with handles.folder(self._folder.root, inside) as origin, handles.folder(base, inside, make=OWN) as target:
-                if self._config.ready == "stable":
-                    return _take_unchanged(origin, target, name, one)
                 if self._config.ready == "marker":
-                    self._take_marked(origin, target, one.path)
-                else:
-                    handles.rename(origin, name, target, name)
-                return True
+                    return self._take_marked(origin, target, one.path)
+                if self._config.ready == "stable" and state_of(os.lstat(name, dir_fd=origin)) != one.state:
+                    return False
+                handles.rename(origin, name, target, name)
+                if self._is_what_was_found(target, name, one):
+                    return True
+                # Where its name is taken again it stays claimed, and is read when it is finished, or fails.
+                with suppress(FileExistsError):
+                    handles.rename(target, name, origin, name)
         except OSError as error:
-            if error.errno in _REFUSED:
-                self.refused[one.path] = error
-            elif error.errno not in GONE:
-                raise
-            return False
+            if error.errno not in GONE:
+                self._refuse(one.path, error)
+        return False
 
-    def _take_marked(self, origin: int, target: int, path: bytes) -> None:
+    def _is_what_was_found(self, target: int, name: bytes, found: Found) -> bool:
+        """Whether a file is no folder now, and, where it must be still, was not written since it was found."""
+        status = os.lstat(name, dir_fd=target)
+        is_still = self._config.ready != "stable" or state_of(status).is_same_contents(found.state)
+        return stat.S_ISREG(status.st_mode) and is_still
+
+    def _take_marked(self, origin: int, target: int, path: bytes) -> bool:
         """The marker first: if it went after a crash, nobody would know that the file is finished.
 
         Its name there is one that no file has, whatever the configuration says when it is found.
@@ -138,22 +164,19 @@ class Claims:
             self._put_marker_back(target, path)
             raise
         os.unlink(_marker(name), dir_fd=target)
+        return True
 
     def tidy(self, claims: Iterable[str]) -> None:
         """Remove the folders of claims, as far as they are empty."""
-        work = self._folder.work
         for claim in claims:
             inner = [b""]
             with self.changing, suppress(OSError):
                 for inside in inner:
-                    with handles.folder(work, os.path.join(claim.encode(), inside).rstrip(b"/")) as folder:
-                        inner += [
-                            os.path.join(inside, os.fsencode(entry.name))
-                            for entry in os.scandir(folder)
-                            if entry.is_dir(follow_symlinks=False)
-                        ]
+                    with self._in_claim(os.fsencode(claim), inside) as folder, os.scandir(folder) as entries:
+                        folders = [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
+                        inner += [os.path.join(inside, name) for name in folders]
                 for inside in reversed(inner):
-                    os.rmdir(os.path.join(claim.encode(), inside).rstrip(b"/"), dir_fd=work)
+                    os.rmdir(os.path.join(os.fsencode(claim), inside).rstrip(b"/"), dir_fd=self._folder.work)
 
 
 def _marker(name: bytes) -> bytes:
@@ -161,17 +184,9 @@ def _marker(name: bytes) -> bytes:
     return b"." + name
 
 
-def _take_unchanged(origin: int, target: int, name: bytes, found: Found) -> bool:
-    """Claim a file that is as it was found; one that is not is left to whoever writes it, by its name perhaps."""
-    if state_of(os.lstat(name, dir_fd=origin)) != found.state:
-        return False
-    handles.rename(origin, name, target, name)
-    if state_of(os.lstat(name, dir_fd=target)).is_same_contents(found.state):
-        return True
-    # Where its name is taken again it stays claimed, and is read when it is still.
-    with suppress(FileExistsError):
-        handles.rename(target, name, origin, name)
-    return False
+def _is_own_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a folder that lhd made, and not one that came in place of a file."""
+    return entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid in (0, os.geteuid())
 
 
 def _is_at_work(work: int) -> bool:
@@ -183,3 +198,13 @@ def _is_at_work(work: int) -> bool:
         return handles.is_locked(lock)
     finally:
         os.close(lock)
+
+
+def _has_claims(work: int) -> bool:
+    with os.scandir(work) as claims:
+        for claim in claims:
+            if claim.is_dir(follow_symlinks=False):
+                with handles.folder(work, os.fsencode(claim.name)) as folder:
+                    if os.listdir(folder):
+                        return True
+    return False

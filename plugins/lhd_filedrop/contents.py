@@ -2,7 +2,7 @@
 
 import codecs
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import IO, Any
 from xml.parsers.expat import ExpatError
@@ -13,6 +13,9 @@ from lhd_filedrop.failed import Failed
 from lhd_filedrop.records import CsvRecords, Place, Record, lines, skip
 
 _PIECE_BYTES = 1_048_576
+_WHOLE_BYTES_MAX = 67_108_864
+"""Of records with the header before each of them, as they are kept; or as many as the file has."""
+_DEPTH_MAX = 200
 
 
 class Contents:
@@ -32,11 +35,14 @@ class Contents:
         """The records of a file of which all or nothing is taken: one, or each line's. Raises Failed."""
         if self._config.format not in ("ndjson", "csv"):
             return [Record(Place(), Place(len(data), 1), data, _anything(self.value, data))]
-        records = []
+        records, size = [], 0
         for record in self.records(io.BytesIO(data), Place()):
             if record.poison:
                 raise record.failed
             records.append(record)
+            size += len(record.head) + len(record.raw)
+            if size > max(_WHOLE_BYTES_MAX, len(data)):
+                raise Failed(f'its records with their header have {size} bytes and more; use unit = "record"')
             if len(records) > self._config.records_max:
                 raise Failed(f'it has more than {self._config.records_max} records; use unit = "record"')
         return records
@@ -95,11 +101,14 @@ class Contents:
 
     def _parse_xml(self, data: bytes) -> Any:
         try:
-            return self._xml.parse(data, disable_entities=True)
+            value = self._xml.parse(data, disable_entities=True)
         except ExpatError as error:
             raise Failed("it is not XML", error.lineno, error.offset + 1) from None
         except ValueError:
             raise Failed("it is XML with entities of its own, or in an encoding that cannot be read") from None
+        if _is_deep(value):
+            raise Failed(f"it has more than {_DEPTH_MAX} elements inside each other")
+        return value
 
 
 def _skip_mark(stream: IO[bytes]) -> int:
@@ -111,6 +120,20 @@ def _skip_mark(stream: IO[bytes]) -> int:
         return 0
     stream.read(3)
     return 3
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether what evaluates expressions, and calls itself for each level, could run out of its stack."""
+    level = [value]
+    for _ in range(_DEPTH_MAX):
+        level = [inner for one in level for inner in _inside(one)]
+    return bool(level)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _anything(read: Callable[[bytes], Any], data: bytes) -> Any:

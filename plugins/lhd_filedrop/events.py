@@ -8,7 +8,7 @@ from lhd.plugin import Event
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.folder import Taken
 from lhd_filedrop.inflating import compression
-from lhd_filedrop.reading import Facts
+from lhd_filedrop.positions import Facts
 from lhd_filedrop.records import Record
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from itertools import chain, count, islice
 
 from lhd_filedrop import handles
@@ -16,7 +16,7 @@ from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.folder import GONE, OWN, SHARED, Folder, Taken, has
 
 _REPORT = b".error.json"
-_REPORT_BYTES_MAX = 65_536
+_REPORT_BYTES_MAX = 262_144
 _DRAFT = b".report"
 """A report until it is written; in the work folder."""
 _NAMES_MAX = 12
@@ -35,31 +35,34 @@ class Exits:
     def finish(self, files: list[Taken]) -> dict[Taken, OSError]:
         """Move files to ``done``, or delete them, as the configuration says; returns those that could not be moved."""
         stuck = {}
+        changed = set()
         for file in files:
             try:
                 with handles.folder(self._folder.work, os.path.dirname(file.inside)) as folder:
                     if self._config.after == "delete":
                         os.unlink(file.name, dir_fd=folder)
                     else:
-                        self._move_to_done(folder, file)
+                        changed.add(self._move_to_done(folder, file))
             except OSError as error:
                 if has(self._folder.work, file.inside):
                     stuck[file] = error
-        for inside in {os.path.dirname(file.path) for file in files} if self._config.after == "move" else ():
+        for inside in changed:
             self._folder.sync(self._folder.done, inside)
         self._claims.tidy({file.claim for file in files})
         return stuck
 
-    def _move_to_done(self, folder: int, file: Taken) -> None:
-        inside, _ = os.path.split(file.path)
-        with self._inside(self._folder.done, inside, file.claim) as target:
+    def _move_to_done(self, folder: int, file: Taken) -> bytes:
+        """Returns the folder inside ``done`` that has the file now."""
+        inside = _made(self._folder.done, file)
+        with handles.folder(self._folder.done, inside) as target:
             for name in _names(file):
                 try:
                     handles.rename(folder, file.name, target, name)
                 except FileExistsError:
                     if not self._settle(folder, file.name, target, name):
                         continue
-                return
+                break
+        return inside
 
     def _settle(self, folder: int, name: bytes, target: int, target_name: bytes) -> bool:
         """Do what ``on_conflict`` says; False where another name is to be tried."""
@@ -76,23 +79,12 @@ class Exits:
             return True
         return False
 
-    def _inside(self, base: int, inside: bytes, claim: str) -> AbstractContextManager[int]:
-        """A folder inside ``done`` or ``failed``; one of the claim's name where something else is in its way."""
-        try:
-            with handles.folder(base, inside, make=SHARED):
-                pass
-        except OSError as error:
-            if error.errno not in GONE:
-                raise
-            return handles.folder(base, claim.encode(), make=SHARED)
-        return handles.folder(base, inside)
-
     def fail(self, file: Taken, report: bytes) -> None:
         """Move a file to ``failed`` with a report of why beside it; may be called again."""
         with (
             self._claims.changing,
             handles.folder(self._folder.work, os.path.dirname(file.inside)) as folder,
-            self._inside(self._folder.failed, os.path.dirname(file.path), file.claim) as target,
+            handles.folder(self._folder.failed, _made(self._folder.failed, file)) as target,
         ):
             if not handles.exists(folder, file.name):
                 return
@@ -132,13 +124,17 @@ class Exits:
         """Put a file from ``failed`` back to where it was claimed; False where it is not there any more."""
         with self._claims.changing:
             for failed, name in self._reported(file):
-                if handles.exists(failed, name):
+                if handles.is_file(failed, name):
                     with handles.folder(self._folder.work, os.path.dirname(file.inside), make=OWN) as target:
                         handles.rename(failed, name, target, file.name)
                         os.fsync(target)
                     os.unlink(_report_name(name), dir_fd=failed)
                     return True
         return False
+
+    def is_claimed(self, file: Taken) -> bool:
+        """Whether a file is in the work folder."""
+        return has(self._folder.work, file.inside)
 
     def has_failed(self, file: Taken) -> bool:
         """Whether a file is in ``failed``, as far as lhd may know."""
@@ -168,6 +164,19 @@ class Exits:
             except OSError as error:
                 if error.errno not in GONE:
                     raise
+
+
+def _made(base: int, file: Taken) -> bytes:
+    """Make the folder of a file inside ``done`` or ``failed``: of its path, or of its claim where that cannot be."""
+    inside = os.path.dirname(file.path)
+    try:
+        with handles.folder(base, inside, make=SHARED):
+            return inside
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
+    with handles.folder(base, file.claim.encode(), make=SHARED):
+        return file.claim.encode()
 
 
 def _names(file: Taken) -> Iterator[bytes]:

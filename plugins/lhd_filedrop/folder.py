@@ -8,7 +8,6 @@ import fnmatch
 import heapq
 import os
 import secrets
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +24,14 @@ NAMES_MAX = 65_536
 """So many names are put in order at once."""
 _DEPTH_MAX = 32
 OWN, SHARED = 0o700, 0o755
+_PATH_BYTES_MAX = 1_024
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+FAULTS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+)
+"""What is the matter with the file system or with the process, and not with one file."""
+_LOCK_BYTES_MAX = 64
 _BY_RECORD = "-records"
 
 
@@ -107,7 +113,7 @@ class Look:
     enter: Callable[[bytes], None] = lambda _: None
     """Is told the path of each folder before it is listed."""
     passed_over: int = 0
-    """Folders inside that cannot be listed, or are too deep."""
+    """Folders and files inside that cannot be listed, or are too deep."""
 
 
 class Folder:
@@ -118,6 +124,7 @@ class Folder:
         self.source = quote(source, safe="").encode()
         """The name of the source's folder inside ``.work``."""
         self._handles: list[int] = []
+        self._lock = -1
         self.root = self.all_work = self.work = self.done = self.failed = -1
         self._by_state = config.after == "keep" or config.ready == "stable" or config.order == "mtime"
 
@@ -133,9 +140,9 @@ class Folder:
         self._handles.append(self.done)
         self.failed = handles.made(self.root, FAILED, SHARED)
         self._handles.append(self.failed)
-        lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.work)
-        self._handles.append(lock)
-        if not handles.lock(lock):
+        self._lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.work)
+        self._handles.append(self._lock)
+        if not handles.lock(self._lock):
             raise Busy
 
     def close(self) -> None:
@@ -143,6 +150,16 @@ class Folder:
         for handle in self._handles:
             os.close(handle)
         self._handles = []
+
+    def mark(self) -> str:
+        """The mark that the folder was given; "" where it was given none."""
+        return os.pread(self._lock, _LOCK_BYTES_MAX, 0).decode("ascii", "replace")
+
+    def give_mark(self, mark: str) -> None:
+        """Give the folder a mark, by which it is known from every other that may be in its place."""
+        os.pwrite(self._lock, mark.encode(), 0)
+        os.fsync(self._lock)
+        os.fsync(self.work)
 
     def require(self) -> None:
         """Raise where a folder is not the one that was opened any more: removed, made again, or mounted over."""
@@ -177,13 +194,13 @@ class Folder:
             return
         path = os.path.join(inside, name)
         if entry.is_dir(follow_symlinks=False):
-            if self._config.recursive and path.count(b"/") < _DEPTH_MAX:
+            if self._config.recursive and path.count(b"/") < _DEPTH_MAX and len(path) <= _PATH_BYTES_MAX:
                 waiting.append(path)
             elif self._config.recursive:
                 look.passed_over += 1
         elif entry.is_file(follow_symlinks=False) and self._is_wanted(name):
             with suppress(OSError):
-                if self._config.ready != "marker" or self._has_marker(folder, name):
+                if self._config.ready != "marker" or handles.is_file(folder, self.marker(name)):
                     yield Found(path, state_of(entry.stat(follow_symlinks=False)) if self._by_state else _UNKNOWN)
 
     def _is_wanted(self, name: bytes) -> bool:
@@ -197,12 +214,6 @@ class Folder:
     def marker(self, name: bytes) -> bytes:
         """What the marker of a file of this name is called."""
         return name + os.fsencode(self._config.marker_suffix)
-
-    def _has_marker(self, folder: int, name: bytes) -> bool:
-        try:
-            return stat.S_ISREG(os.lstat(self.marker(name), dir_fd=folder).st_mode)
-        except FileNotFoundError:
-            return False
 
     def first(self, found: Iterable[Found]) -> list[Found]:
         """The first thousands of them in the order that is wanted."""
@@ -230,13 +241,20 @@ class Folder:
             return True
 
     def done_has(self, path: bytes) -> bool:
-        """Whether ``done`` has something of this path."""
-        return has(self.done, path)
+        """Whether ``done`` has something of this path, as far as lhd may know."""
+        try:
+            return has(self.done, path)
+        except OSError:
+            return False
 
     def sync(self, base: int, inside: bytes) -> None:
-        """Make what was moved into or out of a folder durable, if it is there."""
-        with suppress(FileNotFoundError, NotADirectoryError), handles.folder(base, inside) as folder:
-            os.fsync(folder)
+        """Make what was moved into or out of a folder durable, if it is there and may be opened."""
+        try:
+            with handles.folder(base, inside) as folder:
+                os.fsync(folder)
+        except OSError as error:
+            if error.errno in FAULTS:
+                raise
 
 
 def state_of(status: os.stat_result) -> State:

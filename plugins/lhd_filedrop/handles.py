@@ -7,6 +7,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,19 +16,20 @@ _RENAME_NOREPLACE = 1
 _NOT_IMPLEMENTED = (errno.ENOSYS, errno.EINVAL)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _libc = ctypes.CDLL(None, use_errno=True)
-_LOCK = "hhqqi"
+_LOCK = "hhqqi4x"
 """The structure that fcntl(2) calls flock: type, whence, start, length and process."""
 
 
 @contextmanager
 def folder(base: int, path: bytes, make: int | None = None) -> Iterator[int]:
-    """The folder of this path inside another one; with ``make``, a mode, it is made where it is not there."""
+    """The folder of this path inside another one; with ``make``, a mode, it is made, durably, where it is not there."""
     handle = os.dup(base)
     try:
         for name in path.split(b"/") if path else ():
             if make is not None:
                 with suppress(FileExistsError):
                     os.mkdir(name, make, dir_fd=handle)
+                    os.fsync(handle)
             inner = os.open(name, _FOLDER, dir_fd=handle)
             os.close(handle)
             handle = inner
@@ -90,3 +92,11 @@ def is_locked(handle: int) -> bool:
     asked = struct.pack(_LOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     kind: int = struct.unpack(_LOCK, fcntl.fcntl(handle, fcntl.F_OFD_GETLK, asked))[0]
     return kind != fcntl.F_UNLCK
+
+
+def is_file(base: int, name: bytes) -> bool:
+    """Whether there is a regular file of this name."""
+    try:
+        return stat.S_ISREG(os.lstat(name, dir_fd=base).st_mode)
+    except FileNotFoundError:
+        return False

@@ -43,22 +43,34 @@ class _Inflated(io.RawIOBase):
         self._file = file
         self._kind = kind
         self._most = self._left = most
+        self._failed: Failed | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Fill all of the buffer: whoever peeks is given no more than one call brings. What is good comes first."""
+        taken = 0
+        while taken < len(buffer) and self._failed is None and (piece := self._piece(len(buffer) - taken)):
+            buffer[taken : taken + len(piece)] = piece
+            taken += len(piece)
+        if self._failed is not None and not taken:
+            raise self._failed
+        return taken
+
+    def _piece(self, size: int) -> bytes:
+        piece = b""
         try:
-            piece = self._inner.read(len(buffer))
+            piece = self._inner.read(size)
         except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError):
-            raise Failed(f"it is not {self._kind}") from None
+            self._failed = Failed(f"it is not {self._kind}")
         except EOFError:
-            raise Failed(f"it is {self._kind} that ends too early") from None
+            self._failed = Failed(f"it is {self._kind} that ends too early")
+        if len(piece) > self._left:
+            self._failed = Failed(f"it has more than {self._most} bytes when it is inflated")
+        piece = piece[: self._left]
         self._left -= len(piece)
-        if self._left < 0:
-            raise Failed(f"it has more than {self._most} bytes when it is inflated")
-        buffer[: len(piece)] = piece
-        return len(piece)
+        return piece
 
     def close(self) -> None:
         self._file.close()
@@ -70,6 +82,7 @@ class _Zstd:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX)
         self._frame: Any = None
         self._pending = b""
         self._ready = bytearray()
@@ -83,7 +96,7 @@ class _Zstd:
                     raise EOFError
                 return b""
             if self._frame is None:
-                self._frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES_MAX).decompressobj()
+                self._frame = self._decompressor.decompressobj()
             self._ready += self._frame.decompress(piece)
             if self._frame.eof:
                 self._pending = self._frame.unused_data

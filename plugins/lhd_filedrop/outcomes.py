@@ -1,17 +1,14 @@
-"""What becomes of a file, in values: its outcome, its position in the store, and what people are told."""
+"""What becomes of a file, in values: its outcome, and what people are told."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from lhd.plugin import Event, Transient
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.events import failed_event, text
 from lhd_filedrop.failed import Failed
-from lhd_filedrop.folder import Found, State, Taken
-from lhd_filedrop.reading import Facts
-from lhd_filedrop.records import Place
+from lhd_filedrop.folder import Taken
+from lhd_filedrop.positions import Facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +37,6 @@ def told(error: OSError) -> str:
     """An error of the file system for people."""
     shown = "" if error.filename is None else f"{text(os.fsencode(error.filename))}: "
     return f"{shown}{error.strerror or error}"
-
-
-def position_of(facts: Facts, place: Place, *, ended: bool) -> dict[str, Any]:
-    """The position of a file: its state, and how far it is stored."""
-    return {
-        "state": list(facts.state),
-        "sha256": facts.sha256,
-        "version": facts.version,
-        "mtime_ms": facts.mtime_ms,
-        "place": [place.offset, place.index, place.line],
-        "ended": ended,
-    }
-
-
-def place_of(stored: Mapping[str, Any]) -> Place:
-    """How far a file is stored, from its position."""
-    return Place(*stored["place"])
-
-
-def stored_facts(stored: Mapping[str, Any]) -> Facts:
-    """The facts in a position."""
-    state = State(*stored["state"])
-    return Facts(state.size, stored["mtime_ms"], stored["sha256"], state, stored["version"])
-
-
-def is_known(found: Found, position: Any) -> bool:
-    """Whether a file is in the state in which it was stored."""
-    return position is not None and position["ended"] and position["state"] == list(found.state)
 
 
 def folder_error(error: OSError, config: FileDropConfig) -> Transient:

@@ -14,33 +14,18 @@ from typing import IO, Any
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.contents import Contents, read_all
 from lhd_filedrop.failed import Failed
-from lhd_filedrop.folder import Folder, State, Taken, state_of
+from lhd_filedrop.folder import FAULTS, Folder, Taken, state_of
 from lhd_filedrop.inflating import compression, opened
+from lhd_filedrop.positions import Facts
 from lhd_filedrop.readiness import Readiness, has_writer
-from lhd_filedrop.records import Place, Record
+from lhd_filedrop.records import Place, Record, check_cancelled
 
 _PIECE_BYTES = 1_048_576
-_NOT_THE_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
-"""What may be the matter with the process or the file system."""
 BATCH_BYTES = 4_194_304
 
 
 class Unfinished(Exception):
     """Somebody still writes the file, or has just done so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What routes see of a file, and its state.
-
-    ``version`` tells contents of a file that is left in its place from what it had at other times.
-    """
-
-    size: int
-    mtime_ms: int
-    sha256: str
-    state: State
-    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +54,19 @@ class FileReader:
         """A file of which all or nothing is taken. Raises Failed, Unfinished, Unreadable, and FileNotFoundError."""
         handle, before = self._open(file)
         digest = hashlib.sha256()
-        with self._stream(handle, file) as stream, _reading():
-            limit = self._config.file_bytes_max(by_record=False)
-            data = read_all(stream, limit if self._compression(file) is None else None)
+        limit = self._config.file_bytes_max(by_record=False)
+        with self._stream(handle, file) as stream:
+            try:
+                with _reading():
+                    data = read_all(stream, limit if self._compression(file) is None else None)
+            finally:
+                # What was read of a file that somebody writes may be broken only for that.
+                _require_unchanged(handle, before)
             if self._compression(file) is None:
                 digest.update(data)
             else:
                 _digest(handle, digest)
-            if state_of(os.fstat(handle)) != state_of(before):
-                raise Unfinished
+                _require_unchanged(handle, before)
         facts = _facts(before, digest.hexdigest())
         try:
             return Read(file, facts, data, self._contents.whole(data))
@@ -89,16 +78,14 @@ class FileReader:
         handle, before = self._open(file)
         try:
             digest = hashlib.sha256()
-            with _reading():
-                _digest(handle, digest)
-            if state_of(os.fstat(handle)) != state_of(before):
-                raise Unfinished
+            _digest(handle, digest)
+            _require_unchanged(handle, before)
             return _facts(before, digest.hexdigest())
         finally:
             os.close(handle)
 
     def glance(self, file: Taken) -> Facts | None:
-        """What can be known of a file that cannot be opened; None where it is gone."""
+        """What can be known of a file without opening it; None where that is nothing."""
         try:
             return _facts(self._folder.status(file), "")
         except OSError:
@@ -113,14 +100,23 @@ class FileReader:
         return Records(self._stream(handle, file), handle, facts, self._contents, place)
 
     def digest_to(self, file: Taken, offset: int) -> str:
-        """The digest of so many bytes of the inflated contents. Raises Failed, Unfinished, FileNotFoundError."""
-        handle, _ = self._open(file)
+        """The digest of so many bytes of the inflated contents; "" where they cannot be read."""
         digest = hashlib.sha256()
-        with self._stream(handle, file) as stream, _reading():
-            while offset > 0 and (piece := stream.read(min(offset, _PIECE_BYTES))):
-                digest.update(piece)
-                offset -= len(piece)
+        try:
+            with self._stream(self._folder.open_file(file), file) as stream:
+                while offset > 0 and (piece := stream.read(min(offset, _PIECE_BYTES))):
+                    check_cancelled()
+                    digest.update(piece)
+                    offset -= len(piece)
+        except (Failed, OSError):
+            return ""
         return digest.hexdigest()
+
+    def form(self, file: Taken) -> str:
+        """What tells one way to come to the records of a file from another."""
+        config = self._config
+        dialect = repr(sorted(config.csv)) + config.encoding if config.format == "csv" else ""
+        return f"{config.format} {self._compression(file)} {dialect}"
 
     def _compression(self, file: Taken) -> str | None:
         kind = compression(file.name)
@@ -142,7 +138,7 @@ class FileReader:
         except BlockingIOError:
             raise Unfinished from None  # somebody holds a lease on it, to write
         except OSError as error:
-            if error.errno in _NOT_THE_FILES:
+            if error.errno in FAULTS:
                 raise
             raise Failed(f"it cannot be opened: {error.strerror}") from error
         try:
@@ -205,7 +201,7 @@ class Records:
             with _reading():
                 for record in islice(self._records, most):
                     taken.append(record)
-                    size += len(record.raw)
+                    size += len(record.head) + len(record.raw)
                     if size >= BATCH_BYTES:
                         break
         except Failed as failed:
@@ -228,16 +224,23 @@ def _reading() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NOT_THE_FILES:
+        if error.errno in FAULTS and error.errno != errno.EIO:
             raise
         raise Failed(f"it cannot be read: {error.strerror}") from error
 
 
 def _digest(handle: int, digest: Any) -> None:
     offset = 0
-    while piece := os.pread(handle, _PIECE_BYTES, offset):
-        digest.update(piece)
-        offset += len(piece)
+    with _reading():
+        while piece := os.pread(handle, _PIECE_BYTES, offset):
+            check_cancelled()
+            digest.update(piece)
+            offset += len(piece)
+
+
+def _require_unchanged(handle: int, before: os.stat_result) -> None:
+    if state_of(os.fstat(handle)) != state_of(before):
+        raise Unfinished
 
 
 def _facts(status: os.stat_result, digest: str) -> Facts:

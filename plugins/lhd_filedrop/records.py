@@ -4,13 +4,17 @@ import csv
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import IO, Any
+
+from anyio import from_thread
 
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.failed import Failed
 
 _PIECE_BYTES = 1_048_576
+_HEADER_BYTES_MAX = 65_536
 # Its own limit, 128 KiB, would end a field in its middle; how long a record may be is looked at here.
 csv.field_size_limit(sys.maxsize)
 Decode = Callable[[bytes], Any]
@@ -49,12 +53,19 @@ class Record:
         return Failed(self.poison, self.place.line, self.column)
 
 
+def check_cancelled() -> None:
+    """End a worker thread whose task is cancelled; to go through a large file may take hours."""
+    with suppress(RuntimeError):  # It is no worker thread.
+        from_thread.check_cancelled()
+
+
 def skip(stream: IO[bytes], count: int) -> None:
     """Go over bytes of a stream. Raises Failed where it has fewer."""
     if stream.seekable():
         stream.seek(count, os.SEEK_CUR)
         return
     while count > 0:
+        check_cancelled()
         piece = stream.read(min(count, _PIECE_BYTES))
         if not piece:
             raise Failed("it is shorter than it was")
@@ -68,13 +79,18 @@ def read_line(stream: IO[bytes], most: int) -> tuple[bytes, int]:
     """
     line = stream.readline(most + 2)
     length = len(line)
-    if len(line.rstrip(b"\r\n")) <= most and (line.endswith(b"\n") or length <= most):
+    if len(_without_end(line)) <= most:
         return line, length
     piece = line
     while piece and not piece.endswith(b"\n"):
+        check_cancelled()
         piece = stream.readline(_PIECE_BYTES)
         length += len(piece)
     return line[:most], length
+
+
+def _without_end(line: bytes) -> bytes:
+    return line.removesuffix(b"\n").removesuffix(b"\r") if line.endswith(b"\n") else line
 
 
 def lines(stream: IO[bytes], place: Place, most: int, decode: Decode, *, skip_blank: bool) -> Iterator[Record]:
@@ -83,11 +99,11 @@ def lines(stream: IO[bytes], place: Place, most: int, decode: Decode, *, skip_bl
         raw, length = read_line(stream, most)
         if length == 0:
             return
-        content = raw.rstrip(b"\r\n")
-        is_record = bool(content.strip()) or not skip_blank
+        content, is_cut = _without_end(raw), length > len(raw)
+        is_record = is_cut or bool(content.strip()) or not skip_blank
         after = Place(place.offset + length, place.index + is_record, place.line + 1)
         if is_record:
-            yield _decoded(Record(place, after, content), decode, is_cut=length > len(raw), most=most)
+            yield _decoded(Record(place, after, content), decode, is_cut=is_cut, most=most)
         place = after
 
 
@@ -129,6 +145,9 @@ class CsvRecords:
             return None
         if record.poison:
             raise Failed(f"the header cannot be read: {record.poison}", record.place.line)
+        if len(record.raw) > _HEADER_BYTES_MAX:
+            # It stands before every record that is kept.
+            raise Failed(f"the header has more than {_HEADER_BYTES_MAX} bytes", record.place.line)
         fields: list[str] = record.value or []
         if not fields or len(set(fields)) < len(fields):
             raise Failed("the header is empty, or names a field twice", record.place.line)
@@ -164,7 +183,7 @@ class CsvRecords:
                 return
             self._taken += raw
             self._length += length
-            end = len(raw) - len(raw.rstrip(b"\r\n"))
-            if self._length - end > most:
+            end = len(raw) - len(_without_end(raw))
+            if length > len(raw) or self._length - end > most:
                 raise Failed(f"a record has more than {most} bytes; is a quote open?", self._place.line)
             yield raw.decode(self._config.encoding)

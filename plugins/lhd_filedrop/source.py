@@ -3,13 +3,17 @@
 import hashlib
 import io
 import os
+import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import anyio
 from anyio.to_thread import run_sync
 
 from lhd.plugin import ConfigError, Event, Sent, Source, SourceContext, Transient
+from lhd_filedrop.alarm import file_system
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.contents import Contents, read_all
 from lhd_filedrop.events import record_event, text
@@ -17,10 +21,12 @@ from lhd_filedrop.failed import Failed
 from lhd_filedrop.folder import Busy, Folder, State, Taken
 from lhd_filedrop.inflating import compression, opened
 from lhd_filedrop.outcomes import folder_error, told
+from lhd_filedrop.positions import Facts
 from lhd_filedrop.readiness import allow_probes
-from lhd_filedrop.reading import Facts
 from lhd_filedrop.records import Place
 from lhd_filedrop.taking import Taking
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class FileDrop(Source[FileDropConfig]):
@@ -29,11 +35,14 @@ class FileDrop(Source[FileDropConfig]):
     kind = "filedrop"
     api = 1
     contents: Contents
+    _retrying: anyio.Lock
+    """Held while a retry moves a file, so that the folder stays open."""
     _taking: Taking | None = None
 
     def prepare(self) -> None:
         """See that what the format needs is installed."""
         self.contents = Contents(self.config)
+        self._retrying = anyio.Lock()
 
     async def run(self, context: SourceContext) -> None:
         """Take files until cancelled."""
@@ -41,16 +50,24 @@ class FileDrop(Source[FileDropConfig]):
         folder = Folder(self.config, context.name)
         try:
             await run_sync(folder.open)
-            self._taking = Taking(context, self.config, folder, self.contents)
-            await self._taking.run()
+            kind = await run_sync(file_system, self.config.path)
+            taking = Taking(context, self.config, folder, self.contents, kind)
+            try:
+                await taking.prepare()
+                self._taking = taking
+                await taking.run()
+            finally:
+                taking.close()
         except Busy:
             busy = f"another process takes files out of {self.config.path} for a source of this name"
             raise Transient(busy, self.config.scan_s) from None
         except OSError as error:
             raise folder_error(error, self.config) from error
         finally:
-            self._taking = None
-            folder.close()
+            with anyio.CancelScope(shield=True):
+                async with self._retrying:
+                    self._taking = None
+                    folder.close()
 
     def decode(self, raw: bytes, headers: Mapping[str, str | None], query: Mapping[str, str]) -> list[Event]:  # noqa: ARG002
         """The events of a file, or of a record, with these bytes; the header ``name`` may say its name."""
@@ -74,16 +91,19 @@ class FileDrop(Source[FileDropConfig]):
         file = Taken.of_part(part)
         if file.is_by_record(self.config) and "record" in attributes:
             return False
-        taking = self._taking
-        if taking is None:
-            raise ValueError("the source does not run just now, see lhd status; try again when it does")
-        try:
-            is_back = await taking.bring_back(file)
-        except OSError as error:
-            raise ValueError(f"it cannot be put back: {told(error)}") from error
-        if not is_back:
-            raise ValueError("its file is not in failed any more; drop it again, and drop the dead letter")
-        return True
+        async with self._retrying:
+            taking = self._taking
+            if taking is None:
+                raise ValueError("the source does not run just now, see lhd status; try again when it does")
+            try:
+                if await taking.bring_back(file):
+                    return True
+                is_claimed = await taking.is_claimed(file)
+            except OSError as error:
+                raise ValueError(f"it cannot be put back: {told(error)}") from error
+        if is_claimed:
+            raise ValueError("its file is claimed, and is read or moved before long, see lhd status; try again then")
+        raise ValueError("its file is not in failed any more: it was retried before, or somebody has taken it away")
 
     async def send(self, raw: bytes, headers: Mapping[str, str], now_ms: int, http: str) -> Sent:  # noqa: ARG002
         """Drop a file: under a temporary name first, as a careful writer does."""
@@ -112,12 +132,17 @@ class FileDrop(Source[FileDropConfig]):
         return {"text": "txt", "bytes": "bin"}.get(self.config.format, self.config.format)
 
     def _drop(self, raw: bytes, name: str) -> None:
-        path = self.config.path
-        temporary = path / f".{name[:200]}.tmp"
-        temporary.write_bytes(raw)
+        folder = os.open(self.config.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.link(temporary, path / name)
+            hidden = f".{secrets.token_hex(8)}"
+            with os.fdopen(os.open(hidden, _NEW, 0o666, dir_fd=folder), "wb") as file:
+                file.write(raw)
+            try:
+                os.link(hidden, name, src_dir_fd=folder, dst_dir_fd=folder)
+            finally:
+                os.unlink(hidden, dir_fd=folder)
+            if self.config.ready == "marker":
+                with suppress(FileExistsError):
+                    os.close(os.open(name + self.config.marker_suffix, _NEW, 0o666, dir_fd=folder))
         finally:
-            temporary.unlink()
-        if self.config.ready == "marker":
-            (path / (name + self.config.marker_suffix)).touch()
+            os.close(folder)

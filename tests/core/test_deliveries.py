@@ -1,5 +1,6 @@
 """What becomes of the signals that a source brings: verdicts, dead letters, outcomes, cursor and dedupe window."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from littlehorse.model import (
 )
 
 from lhd.core import kinds
-from lhd.core.commands.deliveries import WHOLE, Decision, Deliver, Delivery, ResetSource
+from lhd.core.commands.deliveries import WHOLE, Decision, Deliver, Delivery, DropDeadLetter, ResetSource
 from lhd.core.kinds import DeadLetter, Outcome, Verdict
 from lhd.core.settings import Settings
 from tests.core.ledger import LedgerWorld, delivery, event, keyed, unmapped
@@ -220,6 +221,14 @@ class TestDead:
         assert (letter.count, letter.first_ms, letter.last_ms) == (2, started_ms, started_ms + 1000)
         assert letter.reason == "second reason"
 
+    def test_letter_that_has_died_again_is_not_dropped_for_its_life_before(self, world: LedgerWorld) -> None:
+        world.deliver_one(unmapped("i", Verdict.DEAD, "first reason"))
+        world.deliver_one(unmapped("i", Verdict.DEAD, "second reason"))
+        assert not world.submit(DropDeadLetter("hook", "i", count=1))
+        assert world.dead_letter("i") is not None
+        assert world.submit(DropDeadLetter("hook", "i", count=2))
+        assert world.dead_letter("i") is None
+
     def test_dead_signal_is_not_remembered_and_can_succeed_later(self, world: LedgerWorld) -> None:
         dead = world.deliver_one(event("i", event_def="missing"))
         put_event_def(world, "missing")
@@ -296,6 +305,26 @@ class TestBatch:
         world.submit(Deliver("hook", (event("1"),), "0", {"a": "1", "b": "1"}))
         world.submit(Deliver("hook", (event("2"),), None, {"a": "2", "b": None}))
         assert world.cursors == {WHOLE: "0", "a": "2"}
+
+    def test_a_position_of_a_signal_is_kept_only_with_it(self, world: LedgerWorld) -> None:
+        world.deliver_one(event("known"))
+        batch = (
+            replace(event("good"), positions={"good": "1"}),
+            replace(event("known"), positions={"known": "1"}),
+            replace(event("known"), digest=b"other", positions={"conflict": "1"}),
+            replace(event("bad", event_def="missing"), positions={"dead": "1"}),
+            replace(unmapped("filtered", Verdict.FILTERED), positions={"filtered": "1"}),
+        )
+        world.submit(Deliver("hook", batch, None, {"good": "0", "dead": "0"}))
+        assert world.cursors == {"good": "1", "known": "1", "dead": "0", "filtered": "1"}
+
+    def test_a_whole_with_a_conflict_is_not_stored_at_all(self, world: LedgerWorld) -> None:
+        world.deliver_one(event("1"))
+        batch = (event("2"), replace(event("1"), digest=b"other"))
+        decisions = world.submit(Deliver("hook", batch, None, {"a": "1"}, whole=True))
+        assert [decision.verdict for decision in decisions] == [Verdict.ACCEPTED, Verdict.CONFLICT]
+        assert world.cursors == {}
+        assert world.deliver_one(event("2")).verdict == Verdict.ACCEPTED
 
     def test_a_whole_with_a_dead_signal_is_not_stored_at_all(self, world: LedgerWorld) -> None:
         world.run("wf")

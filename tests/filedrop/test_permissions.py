@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "deep": (AT_ONCE, "recursive = true"),
     "stuck": (AT_ONCE,),
     "stuck-records": (AT_ONCE, 'format = "ndjson"', 'unit = "record"'),
+    "kept": (AT_ONCE, 'after = "keep"', "recursive = true"),
     "stuck-many": (AT_ONCE,),
     "stuck-failed": (AT_ONCE,),
     "mode": (AT_ONCE, "forbidden_mode = 0o002"),
@@ -218,17 +220,49 @@ def test_a_file_of_a_user_who_is_not_among_the_owners_fails(daemon: Daemon) -> N
     assert len(drops.letters()) == 1
 
 
-def test_what_could_not_be_moved_before_a_crash_is_moved_by_the_next_start_and_is_not_stored_again(
-    daemon: Daemon,
+@pytest.mark.parametrize("name", ["stuck", "stuck-records"])
+def test_what_could_not_be_moved_before_a_crash_is_moved_by_a_start_and_not_stored_again_however_late_that_is(
+    daemon: Daemon, name: str
 ) -> None:
-    drops = inbox(daemon, "stuck")
+    drops = inbox(daemon, name)
     drops.drop("before.json", "{}")
     drops.done("before.json")
     with mode(drops / "done", 0o500):
         drops.drop("crashed.json", '"crashed"')
         drops.wait_for_state("running", "cannot be moved")
         daemon.kill()
+        forget_deliveries(daemon)
         start(daemon)
         drops.wait_for_state("running", "cannot be moved")
     drops.done("crashed.json")
     assert drops.bodies("crashed.json") == ["crashed"]
+
+
+def forget_deliveries(daemon: Daemon) -> None:
+    """Do to a stopped daemon's store what ``dedupe_days`` do."""
+    with closing(sqlite3.connect(daemon.folder / "data" / "lhd.sqlite")) as store:
+        assert store.execute("DELETE FROM seen_delivery").rowcount > 0
+        store.commit()
+    if os.geteuid() == 0:
+        for path in (daemon.folder / "data").iterdir():
+            os.chown(path, NOBODY, NOBODY)
+
+
+def test_a_start_is_not_stopped_by_a_folder_inside_that_may_not_be_listed_and_forgets_nothing_of_it(
+    daemon: Daemon,
+) -> None:
+    drops = inbox(daemon, "kept")
+    path = drops.drop("inside/a.json", '"a"')
+    if os.geteuid() == 0:
+        os.chown(path.parent, NOBODY, NOBODY)
+    eventually("its event", lambda: drops.events("inside/a.json") or None)
+    with mode(path.parent, 0):
+        daemon.kill()
+        start(daemon)
+        assert drops.wait_for_state("running", "cannot be listed") == "1 folders inside cannot be listed"
+        drops.drop("b.json", '"b"')
+        eventually("its event", lambda: drops.events("b.json") or None)
+    drops.drop("inside/c.json", '"c"')
+    eventually("its event", lambda: drops.events("inside/c.json") or None)
+    assert drops.bodies() == ["a", "b", "c"]
+    assert drops.deliveries("duplicate") == 0

@@ -20,6 +20,11 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "marked": (AT_ONCE, 'ready = "marker"'),
     "marked-ready": (AT_ONCE, 'ready = "marker"', 'marker_suffix = ".ready"', 'pattern = "*.json"'),
     "still": (AT_ONCE, 'ready = "stable"', "stable_s = 0.5"),
+    **{
+        f"still-{after}": (AT_ONCE, 'ready = "stable"', "stable_s = 1", f'after = "{after}"', "batch_records_max = 1")
+        for after in ("move", "delete", "keep")
+    },
+    "kept": (AT_ONCE, 'after = "keep"'),
     "flat": (AT_ONCE,),
     "deep": (AT_ONCE, "recursive = true"),
     "picky": (AT_ONCE, 'pattern = "order-?.[jJ]*"'),
@@ -193,6 +198,44 @@ def test_a_still_file_is_taken_and_one_that_grows_is_not(daemon: Daemon) -> None
         file.write('"')
     drops.done("growing.json")
     assert drops.bodies("growing.json") == ["x" * parts]
+
+
+@pytest.mark.parametrize("after", ["move", "delete", "keep"])
+def test_a_file_that_was_still_and_is_written_again_before_its_turn_is_not_taken_in_part(
+    daemon: Daemon, after: str
+) -> None:
+    drops = inbox(daemon, f"still-{after}")
+    for number in range(200):
+        (drops / f"{number}.json").write_text("{}")
+    late = drops / "late.json"
+    late.write_text('"')
+    eventually("the turn of the first ones", lambda: drops.events() or None)
+    parts = 0
+
+    def write() -> bool | None:
+        nonlocal parts
+        with late.open("a") as file:
+            file.write("x")
+        parts += 1
+        return len(drops.events()) == 200 or None
+
+    eventually("the others", write)
+    with late.open("a") as file:
+        file.write('"')
+    eventually("its event", lambda: drops.events("late.json") or None)
+    assert drops.bodies("late.json") == ["x" * parts]
+    assert drops.letters() == []
+
+
+def test_a_kept_file_that_is_written_is_waited_for_and_told(daemon: Daemon) -> None:
+    drops = inbox(daemon, "kept")
+    with writer(drops / "slow.json") as slow:
+        slow.write('"one')
+        assert drops.wait_for_state("running", "1 ") == "1 files are still written"
+        slow.write(' two"')
+    eventually("its event", lambda: drops.events("slow.json") or None)
+    assert drops.bodies("slow.json") == ["one two"]
+    eventually("the report to go", lambda: drops.state()["reason"] == "" or None)
 
 
 # What is never touched

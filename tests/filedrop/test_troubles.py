@@ -223,6 +223,20 @@ def test_a_link_in_place_of_a_folder_of_lhd_faults_the_source_and_is_not_followe
     assert len(drops.events()) == 1
 
 
+@mounts
+def test_a_file_that_is_a_mount_is_told_and_stops_no_other(disk: Path, tmp_path: Path) -> None:
+    with live(tmp_path, EVENT + source("disk", disk, AT_ONCE)) as daemon:
+        drops = Inbox(daemon, "disk", disk)
+        path = drops.drop(".mounted.json", '"mounted"')
+        subprocess.run(["mount", "--bind", path, path], check=True)
+        try:
+            # The folder is renamed over, since a mount cannot be: it comes with the name that is looked for.
+            drops.drop("b.json", '"b"')
+            drops.done("b.json")
+        finally:
+            subprocess.run(["umount", "--lazy", path], check=True)
+
+
 # Who shares a folder
 
 

@@ -115,6 +115,18 @@ async def test_what_a_source_reports_is_its_reason_while_it_runs(supervisor: Sup
     assert runner.reason == ""
 
 
+async def test_positions_of_events_are_kept_with_those_that_are_stored(supervisor: Supervisor) -> None:
+    once = Once()
+    await supervisor.start(once)
+    await until(once.reached)
+    good, dead = replace(signal(1), positions={"a": 1}), Event({"to": "run"}, id=2, positions={"b": 1})
+    receipts = await once.context.commit([good, dead])
+    assert [receipt.verdict for receipt in receipts] == ["accepted", "dead"]
+    assert await once.context.positions() == {"a": 1}
+    with pytest.raises(ValueError, match="not empty"):
+        await once.context.commit([replace(signal(3), positions={"": 1})])
+
+
 async def test_a_whole_with_a_dead_event_stores_nothing_and_says_which_one(
     supervisor: Supervisor, engine: Engine
 ) -> None:

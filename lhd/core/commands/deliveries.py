@@ -48,6 +48,8 @@ class Unmapped:
 WHOLE = ""
 """The part under which the cursor of a source as a whole is kept."""
 _ATTRIBUTES_CHARACTERS_MAX = 65_536
+NOT_STORED = (Verdict.DEAD, Verdict.CONFLICT)
+"""The verdicts on signals of which nothing has come, though something should."""
 Mapped = PutExternalEventRequest | PutCorrelatedEventRequest | RunWfRequest
 
 
@@ -57,7 +59,7 @@ class Delivery:
 
     ``digest`` is of the body; ``body`` and ``attributes``, JSON-like, are kept only when the signal dies. ``start`` is
     the WfRun to start where ``on_unmatched`` or ``on_expired`` says so. ``sender_id`` is what its sender calls it.
-    Of one that ``is_lost`` nobody has the body.
+    Of one that ``is_lost`` nobody has the body. ``positions`` are stored unless it is dead or a conflict.
     """
 
     identity: str
@@ -73,6 +75,7 @@ class Delivery:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     sender_id: str | None = None
     is_lost: bool = False
+    positions: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,9 @@ class Deliver:
     """Signals of one source, in order, with the cursor to keep beside them (JSON text; None leaves it alone).
 
     ``positions`` are the cursors of its parts (None forgets one). With ``whole`` nothing is stored where one signal
-    would be dead. ``is_retry`` tells that they are dead letters, which are delivered again although they may be known;
-    ``as_new`` that each is looked at as if it had never come, which is for rehearsals.
+    would not be: because it is dead, or a conflict. ``is_retry`` tells that they are dead letters, which are delivered
+    again although they may be known; ``as_new`` that each is looked at as if it had never come, which is for
+    rehearsals.
     """
 
     source: str
@@ -153,7 +157,7 @@ def deliver(tx: Transaction, tenant: str, request: Deliver) -> list[Decision]:
     decisions: list[Decision] = []
     with suppress(_Over), tx.savepoint() as nested:
         decisions = _deliver(nested, tenant, request)
-        if any(decision.verdict == Verdict.DEAD for decision in decisions):
+        if any(decision.verdict in NOT_STORED for decision in decisions):
             raise _Over
     return decisions
 
@@ -163,12 +167,20 @@ def _deliver(tx: Transaction, tenant: str, request: Deliver) -> list[Decision]:
     tx.need([kind.lane_of(key) for key in keys for kind in (kinds.SEEN_DELIVERY, kinds.DEAD_LETTER)])
     if request.cursor is not None:
         tx.put(kinds.CURSOR, (tenant, request.source, WHOLE), request.cursor)
-    for part, position in request.positions.items():
+    _put_positions(tx, tenant, request.source, request.positions)
+    decisions = [_decide(tx, key, one, request) for key, one in zip(keys, request.deliveries, strict=True)]
+    for decision, one in zip(decisions, request.deliveries, strict=True):
+        if decision.verdict not in NOT_STORED:
+            _put_positions(tx, tenant, request.source, one.positions)
+    return decisions
+
+
+def _put_positions(tx: Transaction, tenant: str, source: str, positions: Mapping[str, str | None]) -> None:
+    for part, position in positions.items():
         if position is None:
-            tx.delete(kinds.CURSOR, (tenant, request.source, part))
+            tx.delete(kinds.CURSOR, (tenant, source, part))
         else:
-            tx.put(kinds.CURSOR, (tenant, request.source, part), position)
-    return [_decide(tx, key, one, request) for key, one in zip(keys, request.deliveries, strict=True)]
+            tx.put(kinds.CURSOR, (tenant, source, part), position)
 
 
 def reset_source(tx: Transaction, tenant: str, request: ResetSource) -> int:
