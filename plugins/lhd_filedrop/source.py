@@ -139,6 +139,8 @@ class FileDrop(Source[FileDropConfig]):
                 file.write(raw)
             try:
                 os.link(hidden, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, name) from error
             finally:
                 os.unlink(hidden, dir_fd=folder)
             if self.config.ready == "marker":

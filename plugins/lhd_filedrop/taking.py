@@ -237,7 +237,7 @@ class Taking:
             gone = await run_sync(lambda: {part for part in parts if part not in needed and not self._is_there(part)})
             if not is_same:
                 gone = set()
-            if self.config.after != "keep" and any(not Taken.of_part(part).claim for part in parts.keys() - gone):
+            if any(not Taken.of_part(part).claim for part in parts.keys() - gone):
                 self._storing.was_kept = True
             self._storing.forget(gone)
             await self._storing.flush()

@@ -21,15 +21,23 @@ def shown(path: str) -> str:
 
 @dataclass
 class Book:
-    """What was dropped: the contents of each file, those of files that replaced each other, and counts of records."""
+    """What was dropped: the contents of each file, those of files that replaced each other, and counts of records.
+
+    ``still`` are files that are written piece by piece under their names, ``changing`` those of the source whose
+    configuration changes, ``flipping`` the numbers that one file of it had, one after the other.
+    """
 
     whole: dict[str, str] = field(default_factory=dict)
     over: dict[str, list[str]] = field(default_factory=dict)
     records: dict[str, int] = field(default_factory=dict)
+    still: dict[str, str] = field(default_factory=dict)
+    changing: dict[str, int] = field(default_factory=dict)
+    flipping: list[int] = field(default_factory=list)
 
     def total(self) -> int:
         """How many deliveries there are, at least."""
-        return len(self.whole) + len(self.over) + sum(self.records.values())
+        counts = len(self.whole), len(self.over), len(self.still), *self.records.values(), *self.changing.values()
+        return sum(counts)
 
 
 class Load:
@@ -37,7 +45,9 @@ class Load:
 
     def __init__(self, folder: Path, files: int, records: int, window: int, seed: int, writers: int = 4) -> None:
         self.book = Book()
-        self._whole, self._lines = folder / "whole", folder / "lines"
+        self._whole, self._lines, self._still, self._changing = (
+            folder / name for name in ("whole", "lines", "still", "changing")
+        )
         self._window = window
         self._stored = 0
         self._moved = threading.Condition()
@@ -49,7 +59,10 @@ class Load:
             threading.Thread(target=self._run, args=(self._write_files, share, random.Random(chance.random())))
             for share in shares
         ]
+        few = range(files // 20)
         self._threads.append(threading.Thread(target=self._run, args=(self._write_lines, range(4), records // 4)))
+        self._threads.append(threading.Thread(target=self._run, args=(self._write_slowly, few)))
+        self._threads.append(threading.Thread(target=self._run, args=(self._write_changing, few)))
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -103,10 +116,35 @@ class Load:
             self.book.records[name] = records
             hidden.rename(self._lines / name)
 
-    def _drop(self, name: str, text: str) -> None:
-        hidden = self._whole / f".{threading.get_ident()}"
+    def _write_slowly(self, numbers: range) -> None:
+        """Several files at a time, piece by piece, each of which is opened, appended and closed."""
+        for start in range(0, len(numbers), 10):
+            self._wait()
+            texts = {
+                f"{number}.json": json.dumps({"number": number, "text": "x" * 2000})
+                for number in numbers[start : start + 10]
+            }
+            self.book.still |= texts
+            for at in range(0, 2200, 200):
+                for name, text in texts.items():
+                    with (self._still / name).open("a") as file:
+                        file.write(text[at : at + 200])
+
+    def _write_changing(self, numbers: range) -> None:
+        for number in numbers:
+            self._wait()
+            lines = number % 7 + 1
+            name = f"{number}.ndjson"
+            self.book.changing[name] = lines
+            self._drop(name, lines_of({"number": number, "line": line} for line in range(lines)), self._changing)
+            self.book.flipping.append(number % 2)
+            self._drop("flipping.ndjson", lines_of([{"number": number % 2, "line": 0}]), self._changing)
+
+    def _drop(self, name: str, text: str, folder: Path | None = None) -> None:
+        folder = folder or self._whole
+        hidden = folder / f".{threading.get_ident()}"
         hidden.write_text(text)
-        hidden.rename(self._whole / name)
+        hidden.rename(folder / name)
 
     def _plain(self, number: int, text: str) -> None:
         name = f"plain-{number}.json"

@@ -1,6 +1,7 @@
 """``lhd send``, ``lhd try``, ``lhd check`` and ``lhd dead retry`` for dropped files."""
 
 import gzip
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from littlehorse.model import PutExternalEventDefRequest
 
 from tests.cli.live import live, query
-from tests.e2e.process import Daemon
+from tests.e2e.process import Daemon, eventually
 from tests.filedrop.drops import AT_ONCE, EVENT, Inbox, good, lines_of, source
 
 ROUTES = """name = "later"
@@ -151,6 +152,39 @@ def test_a_failed_file_that_is_gone_and_was_not_kept_is_not_retried(daemon: Daem
     assert drops.events("vanishes.json.gz") == []
 
 
+def test_of_a_mended_file_of_records_those_that_are_stored_have_to_stay_as_they_were(daemon: Daemon) -> None:
+    drops = inbox(daemon, "records")
+    lines = [json.dumps({"number": number, "text": "x" * number}) + "\n" for number in range(2000)]
+    whole = "".join(lines).encode()
+    drops.drop("moved.ndjson.gz", gzip.compress(whole)[:-100])
+    told = drops.failed("moved.ndjson.gz")
+    stored = len(drops.events("moved.ndjson.gz"))
+    failed = drops / "failed" / "moved.ndjson.gz"
+    failed.write_bytes(gzip.compress("".join(lines[1:]).encode()))
+    good(daemon, "dead", "retry", told["dead_letter"])
+    eventually("it to fail again", lambda: "changed" in drops.failed("moved.ndjson.gz")["reason"] or None)
+    told = drops.failed("moved.ndjson.gz")
+    assert told["reason"].startswith(f"its first {stored} records are stored already, and were changed")
+    assert len(drops.events("moved.ndjson.gz")) == stored
+    failed.write_bytes(gzip.compress(whole))
+    good(daemon, "dead", "retry", told["dead_letter"])
+    drops.done("moved.ndjson.gz")
+    assert [body["number"] for body in drops.bodies("moved.ndjson.gz")] == list(range(2000))
+    assert drops.letters("moved.ndjson.gz") == []
+
+
+def test_a_file_that_is_claimed_is_not_retried_and_said_to_be_on_its_way(daemon: Daemon) -> None:
+    drops = inbox(daemon, "whole")
+    drops.drop("claimed.json", "{")
+    told = drops.failed("claimed.json")
+    path = drops / ".work" / "whole" / told["claim"]
+    path.parent.mkdir()
+    with (drops / "failed" / "claimed.json").open("a"):  # so that it is not read
+        (drops / "failed" / "claimed.json").rename(path)
+        assert "its file is claimed" in refused(daemon, told["dead_letter"])
+    drops.failed("claimed.json")
+
+
 # lhd send
 
 
@@ -177,6 +211,18 @@ def test_send_does_not_drop_a_file_outside_the_folder(daemon: Daemon, statement:
         assert not (drops.directory / name).exists()
 
 
+def test_send_follows_no_link_and_leaves_nothing_behind(daemon: Daemon, statement: Path, tmp_path: Path) -> None:
+    drops = inbox(daemon, "sent")
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    (drops / ".linked.json.tmp").symlink_to(victim)
+    (drops / "linked.json").symlink_to(victim)
+    result = daemon.lhd("send", "sent", "--file", str(statement), "--header", "name: linked.json")
+    assert (result.returncode, result.stderr) == (1, "it cannot be dropped: linked.json: File exists\n")
+    assert victim.read_text() == "untouched"
+    assert drops.tree() == [".linked.json.tmp", "linked.json"]
+
+
 # lhd try, and tests in the configuration
 
 
@@ -195,6 +241,8 @@ def test_try_tells_each_record_of_a_file_by_its_configured_format(daemon: Daemon
     path.write_bytes(gzip.compress(b"a,b\n1,2\n3,4\n"))
     said = json.loads(good(daemon, "try", "tried-csv", "--file", str(path), "--header", "name: table.csv.gz", "--json"))
     assert [one["verdict"] for one in said] == ["accepted", "accepted"]
+    assert said[0]["content"]["file"]["size"] == path.stat().st_size
+    assert said[0]["content"]["file"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_try_of_the_last_payloads_goes_on_where_one_of_them_cannot_be_read(daemon: Daemon) -> None:

@@ -31,6 +31,9 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "short": (NDJSON, "record_bytes_max = 100"),
     "short-records": (NDJSON, RECORD, "record_bytes_max = 100"),
     "short-lines": (TEXT, RECORD, "record_bytes_max = 100"),
+    "tiny": (NDJSON, RECORD, "record_bytes_max = 10"),
+    "tiny-csv": (CSV, RECORD, "csv = { header = false }", "record_bytes_max = 10"),
+    "wide-csv": (CSV, RECORD, "csv = { header = true }"),
 }
 
 
@@ -43,6 +46,10 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 def inbox(daemon: Daemon, name: str) -> Inbox:
     return Inbox(daemon, name, daemon.folder / "in" / name)
+
+
+def _nested(depth: int) -> Any:
+    return {"a": _nested(depth - 1)} if depth else None
 
 
 GOOD: list[tuple[str, str, bytes, list[Any]]] = [
@@ -73,6 +80,9 @@ GOOD: list[tuple[str, str, bytes, list[Any]]] = [
     ("xml", "encoded", b'<?xml version="1.0" encoding="iso-8859-1"?><a>\xe9</a>', [{"a": "\u00e9"}]),
     ("few", "as-many-records-as-may-be", b"1\n2\n3\n", [1, 2, 3]),
     ("many", "more-records-than-a-whole-file-may-have", b"1\n2\n3\n4\n", [1, 2, 3, 4]),
+    ("tiny", "as-long-as-may-be", b'"12345678"\n"12345678"\r\n"12345678"', ["12345678"] * 3),
+    ("tiny-csv", "as-long-as-may-be", b"1234567890\n1234567890\r\n1234567890", [["1234567890"]] * 3),
+    ("xml", "deep", b"<a>" * 190 + b"</a>" * 190, [_nested(190)]),
 ]
 
 
@@ -106,6 +116,10 @@ BAD: list[tuple[str, str, bytes, str, int | None, int | None]] = [
     ("xml", "its-own-entities", b'<!DOCTYPE a [<!ENTITY e "hunter2">]><a>&e;</a>', "entities", None, None),
     ("xml", "entities-of-files", b'<!DOCTYPE a [<!ENTITY e SYSTEM "/etc/passwd">]><a>&e;</a>', "entities", None, None),
     ("xml", "empty-file", b"", "it is not XML", 1, 1),
+    ("xml", "so-deep-that-it-could-end-the-process", b"<a>" * 20_000 + b"</a>" * 20_000, "200 elements", None, None),
+    ("csv", "a-header-too-long", b"a" * 70_000 + b",b\n1,2\n", "the header has more than 65536 bytes", 1, None),
+    ("wide-csv", "a-header-too-long", b"a" * 70_000 + b",b\n1,2\n", "the header has more than 65536 bytes", 1, None),
+    ("tiny-csv", "a-lone-return", b"abc" + b"\r" * 7 + b"hunter2\n", "more than 10 bytes", 1, None),
     ("few", "one-record-too-many", b"1\n2\n3\n4\n", "more than 3 records", None, None),
     ("small", "too-large", b'"' + b"x" * 100 + b'"', "102 bytes", None, None),
     ("short", "a-record-too-long", lines_of([1, "x" * 200, 2]).encode(), "more than 100 bytes", 2, None),
@@ -124,7 +138,7 @@ def test_a_bad_file_fails_with_reason_line_and_column_and_nothing_of_it_is_store
     assert (drops / "failed" / file).read_bytes() == data
     assert drops.events(file) == []
     (letter,) = drops.letters(file)
-    assert letter["raw"] == (data if name != "small" else b"null")
+    assert letter["raw"] == (data if name not in ("small", "wide-csv", "tiny-csv") else b"null")
     assert letter["id"] == told["dead_letter"]
     assert reason in told["reason"]
     assert reason in letter["reason"]
@@ -141,6 +155,8 @@ BAD_RECORDS: list[tuple[str, str, bytes, list[Any], list[tuple[str, int]]]] = [
     ("csv-records", "encoding", b"a,b\n1,2\n3,\xff\n7,8\n", ["1", "7"], [("it is not utf-8", 3)]),
     ("text-records", "encoding", b"1\n\xff\n2\n", ["1", "2"], [("it is not UTF-8", 2)]),
     ("short-records", "length", lines_of([1, "x" * 200, "x" * 97]).encode(), [1, "x" * 97], [("100 bytes", 2)]),
+    ("tiny", "blank-at-first", b" " * 12 + b"1\n2\n", [2], [("more than 10 bytes", 1)]),
+    ("tiny", "one-byte-too-long", b'"123456789"\n1\n', [1], [("more than 10 bytes", 1)]),
     ("short-lines", "length", b"1\n" + b"x" * 200 + b"\n2", ["1", "2"], [("more than 100 bytes", 2)]),
 ]
 

@@ -25,6 +25,12 @@ FILES, RECORDS, KILLS, WINDOW = (20_000, 100_000, 20, 3_000) if FULL else (1_000
 DEADLINE_S = 900.0 if FULL else 60.0
 WHOLE = ("recursive = true", "scan_s = 0.5")
 LINES = ("scan_s = 0.5", 'format = "ndjson"', 'unit = "record"')
+STILL = ("scan_s = 0.5", 'ready = "stable"', "stable_s = 3")
+CHANGING = {
+    "after": ("move", "keep", "keep", "delete"),
+    "unit": ("file", "record"),
+    "ready": ("rename", "stable"),
+}
 
 
 def count(daemon: Daemon) -> int:
@@ -66,24 +72,30 @@ def test_each_file_and_each_record_is_stored_once_and_whole_however_often_the_da
     seed = random.randrange(2**32)
     log.info("seed %d", seed)
     chance = random.Random(seed)
-    whole, lines = tmp_path / "in" / "whole", tmp_path / "in" / "lines"
-    whole.mkdir(parents=True)
-    lines.mkdir()
+    whole, lines, still, changing = (tmp_path / "in" / name for name in ("whole", "lines", "still", "changing"))
+    for folder in (whole, lines, still, changing):
+        folder.mkdir(parents=True)
     load = Load(tmp_path / "in", FILES, RECORDS, WINDOW, chance.randrange(2**32))
-    toml = EVENT + source("whole", whole, *WHOLE) + source("lines", lines, *LINES)
-    with live(tmp_path, toml) as daemon:
-        inboxes = [Inbox(daemon, "whole", whole), Inbox(daemon, "lines", lines)]
+    toml = EVENT + source("whole", whole, *WHOLE) + source("lines", lines, *LINES) + source("still", still, *STILL)
+    with live(tmp_path, toml + source("changing", changing, *changed(chance))) as daemon:
+        inboxes = [Inbox(daemon, folder.name, folder) for folder in (whole, lines, still, changing)]
+        base = daemon.config.read_text().partition("\n[sources.changing]")[0]
         began = time.monotonic()
         killed = []
         with load.running():
             for rows in sorted(chance.sample(range(1, FILES + RECORDS), KILLS)):
                 killed.append(wait_for(daemon, load, rows))
                 daemon.kill()
+                daemon.config.write_text(base + source("changing", changing, *changed(chance)))
                 daemon.start()
+            wait_for(daemon, load, FILES + RECORDS)
+            daemon.kill()
+            daemon.config.write_text(base + source("changing", changing, *changed(chance, after="move")))
+            daemon.start()
             wait_for_the_end(daemon, load, inboxes)
         seconds = time.monotonic() - began
         eventually("nothing to be told", lambda: not any(one.state()["reason"] for one in inboxes) or None)
-        check(inboxes[0], inboxes[1], load.book)
+        check(inboxes, load.book)
         stored = count(daemon)
         duplicates = [one.deliveries("duplicate") for one in inboxes]
         assert daemon.stop() == 0
@@ -93,11 +105,25 @@ def test_each_file_and_each_record_is_stored_once_and_whole_however_often_the_da
     )
 
 
-def check(whole: Inbox, lines: Inbox, book: Book) -> None:
+def changed(chance: random.Random, **fixed: str) -> list[str]:
+    """Keys of the source whose configuration changes."""
+    chosen = {key: chance.choice(values) for key, values in CHANGING.items()} | fixed
+    keys = [f'{key} = "{value}"' for key, value in chosen.items()]
+    return [
+        "scan_s = 0.5",
+        'format = "ndjson"',
+        "stable_s = 0.2",
+        f"batch_records_max = {chance.choice((1, 100))}",
+        *keys,
+    ]
+
+
+def check(inboxes: list[Inbox], book: Book) -> None:
     """Hold what was stored and moved against the book."""
-    assert whole.letters() == lines.letters() == []
-    assert files(whole.directory / "failed") == files(lines.directory / "failed") == []
-    for one in (whole, lines):
+    whole, lines, still, changing = inboxes
+    for one in inboxes:
+        assert one.letters() == []
+        assert files(one.directory / "failed") == []
         assert [path.name for path in (one.directory / ".work" / one.name).iterdir()] == [".lock"]
     bodies: dict[str, list[Any]] = defaultdict(list)
     for event in whole.events():
@@ -114,6 +140,25 @@ def check(whole: Inbox, lines: Inbox, book: Book) -> None:
     assert dict(bodies) == {}
     check_done(whole.directory / "done", book, taken)
     check_records(lines, book)
+    assert {event["file"]["path"]: event["body"] for event in still.events()} == {
+        name: json.loads(text) for name, text in book.still.items()
+    }
+    assert len(still.events()) == len(book.still)
+    check_changing(changing, book)
+
+
+def check_changing(changing: Inbox, book: Book) -> None:
+    """Each line of each file once; of the file that flips no more than there was, and what it was at last."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for event in changing.events():
+        found[event["file"]["path"]].append(event["body"]["line"])
+    flips = Counter(event["body"]["number"] for event in changing.events("flipping.ndjson"))
+    assert found.pop("flipping.ndjson") != []
+    assert all(count <= book.flipping.count(number) for number, count in flips.items())
+    assert changing.bodies("flipping.ndjson")[-1]["number"] == book.flipping[-1]
+    assert {name: sorted(lines) for name, lines in found.items()} == {
+        name: list(range(count)) for name, count in book.changing.items()
+    }
 
 
 def check_done(done: Path, book: Book, taken: dict[str, list[str]]) -> None:

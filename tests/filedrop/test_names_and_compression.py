@@ -259,6 +259,14 @@ def test_with_unit_record_what_cannot_be_inflated_to_its_end_fails(daemon: Daemo
     assert bodies == list(range(len(bodies)))
 
 
+def test_a_byte_order_mark_in_two_members_is_no_part_of_what_is_read(daemon: Daemon) -> None:
+    drops = inbox(daemon, "inflated-records")
+    for end, deflate in (("gz", gzip.compress), ("zst", ZSTD)):
+        drops.drop(f"marked.{end}", deflate(b"\xef") + deflate(b"\xbb\xbf1\n"))
+        drops.done(f"marked.{end}")
+        assert drops.bodies(f"marked.{end}") == [1]
+
+
 def test_what_is_not_named_in_decompress_is_read_as_it_is(daemon: Daemon) -> None:
     drops = inbox(daemon, "only-gzip")
     drops.drop("a.json.zst", ZSTD(b"{}"))

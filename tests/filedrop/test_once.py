@@ -18,6 +18,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "moved": (AT_ONCE,),
     "deleted": (AT_ONCE, 'after = "delete"'),
     "kept": (AT_ONCE, 'after = "keep"'),
+    "kept-strictly": (AT_ONCE, 'after = "keep"', "forbidden_mode = 0o002"),
+    "kept-records": (AT_ONCE, 'after = "keep"', 'format = "csv"', 'unit = "record"', "record_bytes_max = 20"),
     **{f"conflict-{way}": (AT_ONCE, f'on_conflict = "{way}"') for way in ("rename", "replace", "keep", "fail")},
     "crashed": (AT_ONCE, "recursive = true"),
     "crashed-records": (AT_ONCE, *RECORDS),
@@ -44,6 +46,9 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     toml = sources(folder / "in", SOURCES)
     (folder / "in" / "by-content").mkdir()
     toml += source("by-content", folder / "in" / "by-content", AT_ONCE, route=ROUTE + 'id = "file.sha256"\n')
+    (folder / "in" / "by-name").mkdir()
+    route = ROUTE + 'id = "body.id"\n'
+    toml += source("by-name", folder / "in" / "by-name", AT_ONCE, 'format = "ndjson"', route=route)
     with live(folder, toml) as daemon:
         yield daemon
 
@@ -70,6 +75,24 @@ def test_with_the_digest_as_id_each_content_is_taken_once(daemon: Daemon) -> Non
     assert drops.bodies() == ["same", "other"]
     assert drops.deliveries("duplicate") == 1
     assert drops.letters() == []
+
+
+def test_a_file_whose_id_was_used_for_other_contents_fails_and_nothing_of_one_with_such_a_record_is_stored(
+    daemon: Daemon,
+) -> None:
+    drops = inbox(daemon, "by-name")
+    drops.drop("first.ndjson", '{"id": 1, "is": "first"}\n')
+    drops.done("first.ndjson")
+    drops.drop("second.ndjson", '{"id": 1, "is": "second"}\n')
+    assert "the same identity and another body" in drops.failed("second.ndjson")["reason"]
+    drops.drop("third.ndjson", '{"id": 2}\n{"id": 1, "is": "third"}\n')
+    told = drops.failed("third.ndjson")
+    assert "the same identity and another body" in told["reason"]
+    assert told["line"] == 2
+    assert drops.bodies() == [{"id": 1, "is": "first"}]
+    assert {letter["id"] for letter in drops.letters()} == {
+        drops.failed(name)["dead_letter"] for name in ("second.ndjson", "third.ndjson")
+    }
 
 
 # What becomes of a file
@@ -104,6 +127,35 @@ def test_a_kept_file_stays_is_read_again_when_it_changes_and_nothing_comes_of_a_
     eventually("its next event", lambda: drops.bodies("changes.json") == ["one", "two"] or None)
     assert (path.stat().st_ino, path.read_text()) == (inode, '"two"')
     assert drops.in_work() == []
+
+
+def test_a_kept_file_that_could_not_be_read_for_a_while_is_not_delivered_again(daemon: Daemon) -> None:
+    drops = inbox(daemon, "kept-strictly")
+    path = drops.drop("watched.json", '"once"')
+    eventually("its event", lambda: drops.events("watched.json") or None)
+    path.chmod(0o666)
+    eventually("its letter", lambda: drops.letters("watched.json") or None)
+    path.chmod(0o644)
+    drops.drop("after.json", '"after"')
+    eventually("a look", lambda: drops.events("after.json") or None)
+    os.utime(path, (1, 1))
+    drops.drop("last.json", '"last"')
+    eventually("another look", lambda: drops.events("last.json") or None)
+    assert drops.bodies("watched.json") == ["once"]
+
+
+def test_a_kept_file_of_records_that_fails_in_its_middle_is_stored_once_however_often_it_is_touched(
+    daemon: Daemon,
+) -> None:
+    drops = inbox(daemon, "kept-records")
+    path = drops.drop("broken.csv", 'a\n1\n2\n"open\n' + "x\n" * 20)
+    eventually("its letter", lambda: drops.letters("broken.csv") or None)
+    for number in range(2):
+        os.utime(path, (number, number))
+        drops.drop(f"{number}.csv", "a\n3\n")
+        eventually("a look", lambda number=number: drops.events(f"{number}.csv") or None)  # type: ignore[misc]
+    assert drops.bodies("broken.csv") == [{"a": "1"}, {"a": "2"}]
+    assert len(drops.letters("broken.csv")) == 1
 
 
 def test_a_kept_file_that_is_replaced_is_read_again(daemon: Daemon) -> None:
@@ -201,6 +253,8 @@ def restarted(daemon: Daemon) -> Before:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(data)
     (crashed / ".work" / "crashed" / "1700000000000-00000000").mkdir()
+    report = {"claim": "1700000000000-0badcafe/claimed.json"}
+    (crashed / "failed" / "claimed.json.error.json").write_text(json.dumps(report))
     events = {name: len(inbox(daemon, name).events()) for name in SOURCES}
     daemon.start()
     return Before(claims, events, kept.tree())
@@ -213,6 +267,7 @@ def test_a_file_that_was_claimed_and_not_read_is_delivered_by_the_next_start(dae
     assert drops.bodies("claimed.json") == ["claimed"]
     assert drops.bodies("sub/claimed.json") == ["below"]
     assert drops.failed("bad.json")["reason"] == "it is not JSON"
+    assert sorted(path.name for path in (drops / "failed").glob("*.json")) == ["bad.json", "bad.json.error.json"]
 
 
 def test_records_of_a_file_that_was_claimed_are_delivered_by_the_next_start(daemon: Daemon, restarted: Before) -> None:

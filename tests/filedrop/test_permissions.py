@@ -30,6 +30,9 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "stuck": (AT_ONCE,),
     "stuck-records": (AT_ONCE, 'format = "ndjson"', 'unit = "record"'),
     "kept": (AT_ONCE, 'after = "keep"', "recursive = true"),
+    "stuck-inside": (AT_ONCE, "recursive = true"),
+    "stuck-inside-fail": (AT_ONCE, "recursive = true", 'on_conflict = "fail"'),
+    "marked": (AT_ONCE, "recursive = true", 'ready = "marker"'),
     "stuck-many": (AT_ONCE,),
     "stuck-failed": (AT_ONCE,),
     "mode": (AT_ONCE, "forbidden_mode = 0o002"),
@@ -84,6 +87,13 @@ def mode(path: Path, bits: int) -> Iterator[None]:
         yield
     finally:
         path.chmod(before)
+
+
+def made(path: Path) -> None:
+    """Make a folder of the daemon's user."""
+    path.mkdir()
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
 
 
 def test_a_file_that_may_not_be_read_fails_and_stops_no_other(daemon: Daemon) -> None:
@@ -165,6 +175,51 @@ def test_files_that_cannot_be_moved_to_done_stay_in_work_stored_once_until_they_
     assert len(drops.events()) == 3 * records
     assert drops.letters() == []
     eventually("the report to go", lambda: drops.state()["reason"] == "" or None)
+
+
+@pytest.mark.parametrize("name", ["stuck-inside", "stuck-inside-fail"])
+@pytest.mark.parametrize("bits", [0, 0o300, 0o500])
+def test_a_folder_inside_done_that_may_not_be_used_keeps_its_own_files_only(
+    daemon: Daemon, name: str, bits: int
+) -> None:
+    drops = inbox(daemon, name)
+    made(drops / str(bits))
+    drops.drop(f"{bits}/first.json", "{}")
+    drops.done(f"{bits}/first.json")
+    with mode(drops / "done" / str(bits), bits):
+        drops.drop(f"{bits}/second.json", "{}")
+        drops.drop(f"other-{bits}.json", "{}")
+        drops.done(f"other-{bits}.json")
+        if bits != 0o300:
+            drops.wait_for_state("running", "1 files that are stored cannot be moved: ", "Permission denied")
+    drops.done(f"{bits}/second.json")
+    assert len(drops.events(f"{bits}/second.json")) == 1
+    assert drops.letters() == []
+
+
+def test_a_marker_that_cannot_be_put_back_is_told_and_stops_no_other_file(daemon: Daemon) -> None:
+    drops = inbox(daemon, "marked")
+    drops.drop("before.json", "{}")
+    (drops / "before.json.done").touch()
+    drops.done("before.json")
+    made(drops / "sub")
+    path = drops.drop("sub/a.json", '"a"')
+    daemon.kill()
+    marker = drops / ".work" / "marked" / "1700000000000-0badcafe" / "sub" / ".a.json"
+    marker.parent.mkdir(parents=True)
+    marker.touch()
+    if os.geteuid() == 0:
+        for one in (marker, *list(marker.parents)[:2]):
+            os.chown(one, NOBODY, NOBODY)
+    with mode(path.parent, 0o500):
+        start(daemon)
+        drops.wait_for_state("running", "1 files cannot be claimed: ", "Permission denied")
+        drops.drop("b.json", '"b"')
+        (drops / "b.json.done").touch()
+        drops.done("b.json")
+        assert path.exists()
+    drops.done("sub/a.json")
+    assert drops.bodies() == [{}, "b", "a"]
 
 
 def test_when_a_hundred_files_cannot_be_moved_nothing_new_is_taken_until_they_can(daemon: Daemon) -> None:
@@ -252,9 +307,8 @@ def test_a_start_is_not_stopped_by_a_folder_inside_that_may_not_be_listed_and_fo
     daemon: Daemon,
 ) -> None:
     drops = inbox(daemon, "kept")
+    made(drops / "inside")
     path = drops.drop("inside/a.json", '"a"')
-    if os.geteuid() == 0:
-        os.chown(path.parent, NOBODY, NOBODY)
     eventually("its event", lambda: drops.events("inside/a.json") or None)
     with mode(path.parent, 0):
         daemon.kill()

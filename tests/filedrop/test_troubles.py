@@ -225,16 +225,59 @@ def test_a_link_in_place_of_a_folder_of_lhd_faults_the_source_and_is_not_followe
 
 @mounts
 def test_a_file_that_is_a_mount_is_told_and_stops_no_other(disk: Path, tmp_path: Path) -> None:
-    with live(tmp_path, EVENT + source("disk", disk, AT_ONCE)) as daemon:
+    with live(tmp_path, EVENT + source("disk", disk, AT_ONCE, "recursive = true")) as daemon:
         drops = Inbox(daemon, "disk", disk)
         path = drops.drop(".mounted.json", '"mounted"')
-        subprocess.run(["mount", "--bind", path, path], check=True)
+        (disk / "inside").mkdir()
+        ready = path.rename(disk / "inside" / "mounted.json")
+        subprocess.run(["mount", "--bind", ready, ready], check=True)
+        # Where it is mounted it cannot be renamed, but with its folder.
+        (disk / "inside").rename(disk / "outside")
         try:
-            # The folder is renamed over, since a mount cannot be: it comes with the name that is looked for.
+            drops.wait_for_state("running", "1 files cannot be claimed: ", "Device or resource busy")
             drops.drop("b.json", '"b"')
             drops.done("b.json")
         finally:
-            subprocess.run(["umount", "--lazy", path], check=True)
+            subprocess.run(["umount", "--lazy", disk / "outside" / "mounted.json"], check=True)
+        drops.done("outside/mounted.json")
+        assert drops.bodies() == ["b", "mounted"]
+        eventually("the report to go", lambda: drops.state()["reason"] == "" or None)
+
+
+@mounts
+def test_where_the_folder_is_not_mounted_nothing_of_what_is_known_is_forgotten(disk: Path, tmp_path: Path) -> None:
+    with live(tmp_path, EVENT + source("disk", disk, AT_ONCE, 'after = "keep"')) as daemon:
+        drops = Inbox(daemon, "disk", disk)
+        drops.drop("a.json", '"a"')
+        eventually("its event", lambda: drops.events() or None)
+        away = tmp_path / "away"
+        away.mkdir()
+        daemon.kill()
+        subprocess.run(["mount", "--move", disk, away], check=True)
+        (disk / "stray.json").write_text('"stray"')
+        daemon.start()
+        eventually("the stray file", lambda: drops.events("stray.json") or None)
+        daemon.kill()
+        subprocess.run(["mount", "--move", away, disk], check=True)
+        daemon.start()
+        drops.drop("b.json", '"b"')
+        eventually("its event", lambda: drops.events("b.json") or None)
+        assert drops.bodies() == ["a", "stray", "b"]
+        assert drops.deliveries("duplicate") == 0
+    assert "lhd source reset disk" in daemon.log.read_text()
+
+
+def test_a_daemon_ends_while_it_reads_a_file_that_takes_hours(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    keys = (AT_ONCE, 'format = "text"', 'unit = "record"')
+    with live(tmp_path, EVENT + source("huge", tmp_path / "in", *keys)) as daemon:
+        drops = Inbox(daemon, "huge", tmp_path / "in")
+        with (drops / ".huge").open("w") as file:
+            file.truncate(4 * 2**40)
+        (drops / ".huge").rename(drops / "huge")
+        eventually("it to be claimed", lambda: drops.in_work() or None)
+        assert daemon.stop() == 0
+        assert [Path(path).name for path in drops.in_work()] == ["huge"]
 
 
 # Who shares a folder
