@@ -37,17 +37,19 @@ class Exits:
         stuck = {}
         changed = set()
         for file in files:
+            origin = os.path.dirname(file.inside)
             try:
-                with handles.folder(self._folder.work, os.path.dirname(file.inside)) as folder:
+                with handles.folder(self._folder.work, origin) as folder:
                     if self._config.after == "delete":
                         os.unlink(file.name, dir_fd=folder)
+                        changed.add((self._folder.work, origin))
                     else:
-                        changed.add(self._move_to_done(folder, file))
+                        changed.add((self._folder.done, self._move_to_done(folder, file)))
             except OSError as error:
                 if has(self._folder.work, file.inside):
                     stuck[file] = error
-        for inside in changed:
-            self._folder.sync(self._folder.done, inside)
+        for base, inside in changed:
+            self._folder.sync(base, inside)
         self._claims.tidy({file.claim for file in files})
         return stuck
 

@@ -12,7 +12,7 @@ from lhd.plugin import Event, Overloaded, Poisoned, Receipt, SourceContext
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.events import empty_event, record_event, text
 from lhd_filedrop.failed import Failed
-from lhd_filedrop.folder import Taken
+from lhd_filedrop.folder import State, Taken
 from lhd_filedrop.outcomes import Broken, Outcome
 from lhd_filedrop.positions import Facts, Position
 from lhd_filedrop.reading import BATCH_BYTES, FileReader, Read, Unfinished, Unreadable
@@ -36,7 +36,7 @@ class Storing:
     _outcomes: list[Outcome] = field(default_factory=list)
     """To be moved, after the next commit."""
     _placed: set[str] = field(default_factory=set)
-    """The parts of claimed files that have positions."""
+    """The parts of claimed files that have positions, and those from when they were left in their place."""
     _to_forget: dict[str, None] = field(default_factory=dict)
 
     async def read(self, files: Sequence[Taken]) -> None:
@@ -60,33 +60,43 @@ class Storing:
         claimed = [file for file in files if file.claim]
         asked = [*files, *(file.in_place for file in claimed if self.was_kept)]
         stored = await self.context.positions([file.part for file in asked])
-        self._placed.update(part for file in claimed for part in (file.part, file.in_place.part) if part in stored)
         known = {part: Position.of(one) for part, one in stored.items()}
         kept = [file for file in claimed if file.part not in known and file.in_place.part in known]
-        return known | await run_sync(self._adopted, kept, known) if kept else known
+        adopted = await run_sync(self._adopted, kept, known) if kept else {}
+        self._placed.update(file.part for file in claimed if file.part in known)
+        self._placed.update(file.in_place.part for file in kept if file.part in adopted)
+        return known | adopted
 
     def _adopted(self, files: Iterable[Taken], known: Mapping[str, Position]) -> dict[str, Position]:
         """The positions of claimed files from when they were left in their place, if they are what they were then."""
         adopted = {}
         for file in files:
-            position, facts = known[file.in_place.part], self.reader.glance(file)
-            try:
-                if position.failed or not (facts and facts.state.is_same_contents(position.facts.state)):
-                    facts = self.reader.facts(file)
-                    if facts.sha256 != position.facts.sha256:
-                        continue
-            except (Failed, Unfinished, FileNotFoundError):
-                continue
-            adopted[file.part] = replace(position, facts=replace(position.facts, state=facts.state), failed=False)
+            position = known[file.in_place.part]
+            state = self._state_of_same(file, position)
+            if state is not None:
+                adopted[file.part] = replace(position, facts=replace(position.facts, state=state), failed=False)
         return adopted
+
+    def _state_of_same(self, file: Taken, position: Position) -> State | None:
+        """The state of a file that has the contents of this position; None where it has others, or nobody can tell."""
+        facts, before = self.reader.glance(file), position.facts.state
+        if facts is None:
+            return None
+        is_same = facts.state.is_same_contents(before) if file.claim else facts.state == before
+        if position.failed or not is_same:
+            try:
+                facts = self.reader.facts(file)
+            except (Failed, Unfinished, FileNotFoundError):
+                return None
+            is_same = facts.sha256 == position.facts.sha256
+        return facts.state if is_same else None
 
     async def _goes_on(self, file: Taken) -> bool:
         """Whether a file that would be read as a whole now was begun record by record."""
         position = self._known.get(file.part)
         if position is None or not position.is_partial:
             return False
-        facts = await run_sync(self.reader.glance, file)
-        return bool(file.claim) or (facts is not None and facts.state == position.facts.state)
+        return bool(file.claim) or await run_sync(self._state_of_same, file, position) is not None
 
     def _versioned(self, file: Taken, facts: Facts) -> Facts:
         """With what tells these contents from what a file that is left in its place had at other times."""

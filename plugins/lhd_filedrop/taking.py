@@ -105,7 +105,8 @@ class Taking:
         if self._claims.refused:
             # What is moved back and forth rings, too.
             await anyio.sleep(least_s)
-        await self._alarm.wait(least_s)
+        else:
+            await self._alarm.wait(least_s)
 
     async def _round(self) -> None:
         """Move what is to be moved, read what is claimed, then what is found."""

@@ -205,10 +205,11 @@ def test_a_file_that_was_still_and_is_written_again_before_its_turn_is_not_taken
     daemon: Daemon, after: str
 ) -> None:
     drops = inbox(daemon, f"still-{after}")
-    for number in range(200):
-        (drops / f"{number}.json").write_text("{}")
+    # The first that is found, and so as still as any other, and the last whose turn it is.
     late = drops / "late.json"
     late.write_text('"')
+    for number in range(200):
+        (drops / f"{number}.json").write_text("{}")
     eventually("the turn of the first ones", lambda: drops.events() or None)
     parts = 0
 
