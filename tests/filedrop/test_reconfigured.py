@@ -1,5 +1,6 @@
 """What is claimed, stored or known when the daemon comes back, configured otherwise, is neither lost nor repeated."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,42 @@ def test_a_kept_file_that_is_stored_in_part_goes_on_where_it_was_after_it_is_to_
     assert drops.bodies() == list(range(3000))
 
 
+@pytest.mark.parametrize("after", [KEEP, 'after = "move"'])
+def test_a_kept_file_that_was_claimed_just_before_a_crash_is_moved_on_and_not_delivered_again(
+    configured: Configured, after: str
+) -> None:
+    drops = configured.start(KEEP)
+    path = drops.drop("a.json", '"a"')
+    eventually("its event", lambda: drops.events() or None)
+    configured.kill()
+    claimed = drops / ".work" / "inbox" / "1700000000000-0badcafe" / "a.json"
+    claimed.parent.mkdir()
+    path.rename(claimed)
+    drops.drop("b.json", '"b"')
+    drops = configured.start(after)
+    drops.done("a.json")
+    eventually("the other one", lambda: drops.events("b.json") or None)
+    assert drops.bodies() == ["a", "b"]
+    assert drops.deliveries("duplicate") == 0
+
+
+def test_a_kept_file_stays_known_when_a_failed_one_of_its_name_is_retried(configured: Configured) -> None:
+    drops = configured.start()
+    drops.drop("a.json", "{")
+    letter = drops.failed("a.json")["dead_letter"]
+    drops = configured.start(KEEP)
+    drops.drop("a.json", '"kept"')
+    eventually("its event", lambda: drops.events() or None)
+    (drops / "failed" / "a.json").write_text('"mended"')
+    good(drops.daemon, "dead", "retry", letter)
+    drops.done("a.json")
+    for name in ("b.json", "c.json"):
+        drops.drop(name, f'"{name}"')
+        eventually("a look", lambda name=name: drops.events(name) or None)  # type: ignore[misc]
+    assert drops.bodies("a.json") == ["kept", "mended"]
+    assert drops.deliveries("duplicate") == 0
+
+
 def test_files_that_are_claimed_are_moved_on_after_files_are_to_be_kept(configured: Configured) -> None:
     drops = configured.start()
     drops.drop("stored.json", '"stored"')
@@ -141,19 +178,23 @@ def test_a_file_that_was_stored_in_part_goes_on_after_files_are_to_be_stored_as_
     assert drops.bodies() == list(range(3000))
 
 
+@pytest.mark.parametrize("is_touched", [False, True], ids=["same", "touched"])
 @pytest.mark.parametrize("after", ['after = "move"', KEEP])
 def test_a_kept_file_that_is_stored_in_part_goes_on_after_files_are_to_be_stored_as_a_whole(
-    configured: Configured, after: str
+    configured: Configured, after: str, *, is_touched: bool
 ) -> None:
     drops = configured.start(KEEP, *RECORDS, SLOWLY)
     drops.drop("long.ndjson", lines_of(range(900)))
     eventually("some of it", lambda: len(drops.events()) > 10 or None)
     configured.kill()
     assert 10 < len(drops.events()) < 900
+    if is_touched:
+        os.utime(drops / "long.ndjson", (1, 1))
     drops = configured.start(NDJSON, after)
     drops.drop("zzz.ndjson", lines_of(["last"]))
     eventually("the file after it", lambda: drops.events("zzz.ndjson") or None)
     assert drops.bodies() == [*range(900), "last"]
+    assert drops.deliveries("duplicate") == 0
 
 
 # ready
