@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.live import live
 from tests.e2e.process import Daemon, eventually
 from tests.filedrop.drops import AT_ONCE, EVENT, Inbox, files, good, lines_of, source
 
@@ -21,8 +20,8 @@ class Configured:
 
     def __init__(self, daemon: Daemon, directory: Path) -> None:
         self._daemon = daemon
-        self._base = daemon.config.read_text()
-        self._is_up = True
+        self._base = daemon.config.read_text() + EVENT
+        self._is_up = False
         self.inbox = Inbox(daemon, "inbox", directory)
 
     def start(self, *keys: str, name: str = "inbox") -> Inbox:
@@ -57,8 +56,9 @@ class Configured:
 @pytest.fixture
 def configured(tmp_path: Path) -> Iterator[Configured]:
     (tmp_path / "in").mkdir()
-    with live(tmp_path, EVENT) as daemon:
-        yield Configured(daemon, tmp_path / "in")
+    configured = Configured(Daemon(tmp_path), tmp_path / "in")
+    yield configured
+    configured.kill()
 
 
 def settled(drops: Inbox) -> None:
