@@ -117,14 +117,14 @@ class FileDrop(Source[FileDropConfig]):
         return Sent(f"dropped {text(os.fsencode(self.config.path / name))}")
 
     def _inflated(self, raw: bytes, name: bytes) -> bytes:
-        """The contents of a file that its name says is compressed. Raises Failed."""
+        """The contents of a file that its name says is compressed, no more than fit into memory. Raises Failed."""
         kind = compression(name)
         if kind not in self.config.decompress:
             return raw
         handle = os.memfd_create("lhd")
         os.write(handle, raw)
         os.lseek(handle, 0, os.SEEK_SET)
-        with opened(handle, kind, self.config.contents_bytes_max(by_record=self.config.unit == "record")) as stream:
+        with opened(handle, kind, self.config.contents_bytes_max(by_record=False)) as stream:
             return read_all(stream, None)
 
     @property
