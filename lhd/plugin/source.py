@@ -42,8 +42,8 @@ class Event:
     about one with ``unwanted``, the reason why it is only noted as filtered. Neither may hold anything of the payload.
     Poison without ``raw`` stands for something that is lost, so that it cannot be retried.
 
-    ``positions`` are stored with the event, as those of :meth:`SourceContext.commit` are, unless it is dead or a
-    conflict.
+    ``positions`` are stored with the event, as those of :meth:`SourceContext.commit` are and after them, unless it is
+    dead or a conflict.
     """
 
     body: Any

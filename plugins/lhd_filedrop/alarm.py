@@ -25,12 +25,12 @@ LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "ramfs", "f2
 
 def file_system(path: Path) -> str:
     """The type of the file system that holds a path, as proc(5) names it; "" where that cannot be known."""
-    found, mount = "", Path("/")
-    with suppress(OSError), Path("/proc/self/mountinfo").open() as mounts:
+    found, mount, path = "", Path("/"), path.resolve()
+    with suppress(OSError), Path("/proc/self/mountinfo").open(errors="surrogateescape") as mounts:
         for line in mounts:
             fields = line.split()
             point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]))
-            if path.resolve().is_relative_to(point) and point.is_relative_to(mount):
+            if path.is_relative_to(point) and point.is_relative_to(mount):
                 found, mount = fields[fields.index("-") + 1], point
     return found
 

@@ -160,6 +160,9 @@ class Claims:
         handles.rename(origin, self._folder.marker(name), target, _marker(name))
         try:
             handles.rename(origin, name, target, name)
+            if not handles.is_file(target, name):
+                handles.rename(target, name, origin, name)
+                raise FileNotFoundError(errno.ENOENT, "something else has its name", os.fsdecode(name))
         except OSError:
             self._put_marker_back(target, path)
             raise

@@ -10,7 +10,7 @@ from xml.parsers.expat import ExpatError
 from lhd.plugin import ConfigError, Undecodable, parse_json, parse_text
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.failed import Failed
-from lhd_filedrop.records import CsvRecords, Place, Record, lines, skip
+from lhd_filedrop.records import CsvRecords, Place, Record, Stream, lines, skip
 
 _PIECE_BYTES = 1_048_576
 _WHOLE_BYTES_MAX = 67_108_864
@@ -36,7 +36,7 @@ class Contents:
         if self._config.format not in ("ndjson", "csv"):
             return [Record(Place(), Place(len(data), 1), data, _anything(self.value, data))]
         records, size = [], 0
-        for record in self.records(io.BytesIO(data), Place()):
+        for record in self.records(buffered(data), Place()):
             if record.poison:
                 raise record.failed
             records.append(record)
@@ -58,7 +58,7 @@ class Contents:
                 return self._parse_xml(data)
         return data
 
-    def records(self, stream: IO[bytes], place: Place) -> Iterator[Record]:
+    def records(self, stream: Stream, place: Place) -> Iterator[Record]:
         """The records from a place on; the stream stands at the beginning of the file. Raises Failed."""
         try:
             yield from self._records(stream, place)
@@ -67,7 +67,7 @@ class Contents:
         except Exception as error:
             raise Failed(f"it cannot be read ({type(error).__name__})") from error
 
-    def _records(self, stream: IO[bytes], place: Place) -> Iterator[Record]:
+    def _records(self, stream: Stream, place: Place) -> Iterator[Record]:
         config = self._config
         begin = Place(_skip_mark(stream))
         if config.format == "csv" and config.csv.header:
@@ -111,12 +111,9 @@ class Contents:
         return value
 
 
-def _skip_mark(stream: IO[bytes]) -> int:
+def _skip_mark(stream: Stream) -> int:
     """Go over a byte order mark of UTF-8, as spreadsheets write one; how long it is."""
-    begin = stream.peek(3)[:3] if isinstance(stream, io.BufferedReader) else stream.read(3)
-    if not isinstance(stream, io.BufferedReader):
-        stream.seek(0)
-    if begin != codecs.BOM_UTF8:
+    if stream.peek(3)[:3] != codecs.BOM_UTF8:
         return 0
     stream.read(3)
     return 3
@@ -144,6 +141,11 @@ def _anything(read: Callable[[bytes], Any], data: bytes) -> Any:
         raise
     except Exception as error:
         raise Failed(f"it cannot be read ({type(error).__name__})") from error
+
+
+def buffered(data: bytes) -> Stream:
+    """Bytes as a stream."""
+    return io.BufferedReader(io.BytesIO(data))
 
 
 def read_all(stream: IO[bytes], most: int | None) -> bytes:

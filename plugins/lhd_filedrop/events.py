@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Any
+from typing import Any, Literal
 
 from lhd.plugin import Event
 from lhd_filedrop.config import FileDropConfig
@@ -49,14 +49,16 @@ def _identity(file: Taken, facts: Facts | None, config: FileDropConfig) -> tuple
     return "" if file.is_by_record(config) else sha256, file.part
 
 
-def record_event(file: Taken, facts: Facts, record: Record, config: FileDropConfig) -> Event:
-    """The event of a record, known by its file and by its number."""
+def record_event(
+    file: Taken, facts: Facts, record: Record, config: FileDropConfig, *, unit: Literal["file", "record"]
+) -> Event:
+    """The event of a record, known by its file and by its number; ``unit`` is how the file is read."""
     return Event(
         record.value,
         id=(*_identity(file, facts, config), record.place.index),
         file=file_names(file, facts, config),
         record={"index": record.place.index, "line": record.place.line},
-        meta={"claim": file.part},
+        meta={"claim": file.part, "unit": unit},
         raw=record.head + record.raw,
         poison=str(record.failed) if record.poison else "",
     )
@@ -68,7 +70,7 @@ def empty_event(file: Taken, facts: Facts, config: FileDropConfig) -> Event:
         None,
         id=("empty", *_identity(file, facts, config)),
         file=file_names(file, facts, config),
-        meta={"claim": file.part},
+        meta={"claim": file.part, "unit": "file"},
         raw=b"",
         unwanted="the file has no records",
     )
@@ -80,7 +82,7 @@ def failed_event(file: Taken, facts: Facts | None, reason: str, data: bytes | No
         None,
         id=("failed", *_identity(file, facts, config)),
         file=file_names(file, facts, config),
-        meta={"claim": file.part},
+        meta={"claim": file.part, "unit": "file"},
         raw=data,
         poison=reason,
     )

@@ -3,12 +3,14 @@
 Nothing that is there already is overwritten, unless ``on_conflict`` says so. All functions block, and raise OSError.
 """
 
-import json
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, count, islice
+
+import orjson
 
 from lhd_filedrop import handles
 from lhd_filedrop.claims import Claims
@@ -95,7 +97,9 @@ class Exits:
                     continue
                 handles.rename(folder, file.name, target, name)
                 break
-            os.fsync(target)
+            # Where that cannot be made durable, it is read and fails once more after a crash.
+            with suppress(OSError):
+                os.fsync(target)
         self._claims.tidy({file.claim})
 
     def _write_report(self, folder: int, name: bytes, file: Taken, report: bytes) -> bool:
@@ -130,7 +134,8 @@ class Exits:
                     with handles.folder(self._folder.work, os.path.dirname(file.inside), make=OWN) as target:
                         handles.rename(failed, name, target, file.name)
                         os.fsync(target)
-                    os.unlink(_report_name(name), dir_fd=failed)
+                    with suppress(OSError):  # It is withdrawn at the next start.
+                        os.unlink(_report_name(name), dir_fd=failed)
                     return True
         return False
 
@@ -139,9 +144,9 @@ class Exits:
         return has(self._folder.work, file.inside)
 
     def has_failed(self, file: Taken) -> bool:
-        """Whether a file is in ``failed``, as far as lhd may know."""
+        """Whether a file or its report is in ``failed``, as far as lhd may know: it may be mended, and come again."""
         try:
-            return any(handles.exists(failed, name) for failed, name in self._reported(file))
+            return next(self._reported(file), None) is not None
         except OSError:
             return True
 
@@ -175,7 +180,7 @@ def _made(base: int, file: Taken) -> bytes:
         with handles.folder(base, inside, make=SHARED):
             return inside
     except OSError as error:
-        if error.errno not in GONE:
+        if error.errno not in (errno.EPERM, *GONE):
             raise
     with handles.folder(base, file.claim.encode(), make=SHARED):
         return file.claim.encode()
@@ -200,7 +205,9 @@ def _claim_in_report(folder: int, name: bytes) -> str | None:
     try:
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         with os.fdopen(handle, "rb") as stream:
-            report = json.loads(stream.read(_REPORT_BYTES_MAX))
+            if os.fstat(handle).st_uid != os.geteuid():
+                return None  # Whoever drops files may call one like a report.
+            report = orjson.loads(stream.read(_REPORT_BYTES_MAX))
     except (OSError, ValueError):
         return None
     claim = report.get("claim") if isinstance(report, dict) else None

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from lhd_filedrop import handles
+from lhd_filedrop.cancelling import STRIDE, check_cancelled
 from lhd_filedrop.config import FileDropConfig
 
 WORK, DONE, FAILED = b".work", b"done", b"failed"
@@ -113,7 +114,7 @@ class Look:
     enter: Callable[[bytes], None] = lambda _: None
     """Is told the path of each folder before it is listed."""
     passed_over: int = 0
-    """Folders and files inside that cannot be listed, or are too deep."""
+    """How many folders inside cannot be used, or are too deep."""
 
 
 class Folder:
@@ -165,10 +166,10 @@ class Folder:
         """Raise where a folder is not the one that was opened any more: removed, made again, or mounted over."""
         if not os.path.samestat(os.stat(os.fsencode(self._config.path)), os.fstat(self.root)):
             raise FileNotFoundError(errno.ENOENT, "it was removed and made again")
-        for name, handle in ((WORK, self.all_work), (DONE, self.done), (FAILED, self.failed)):
-            if not os.path.samestat(os.lstat(name, dir_fd=self.root), os.fstat(handle)):
+        ours = (self.root, WORK, self.all_work), (self.root, DONE, self.done), (self.root, FAILED, self.failed)
+        for base, name, handle in (*ours, (self.all_work, self.source, self.work)):
+            if not os.path.samestat(os.lstat(name, dir_fd=base), os.fstat(handle)):
                 raise FileNotFoundError(errno.ENOENT, "it was removed and made again", os.fsdecode(name))
-        os.lstat(self.source, dir_fd=self.all_work)
 
     # What is there
 
@@ -180,7 +181,12 @@ class Folder:
             try:
                 look.enter(inside)
                 with handles.folder(self.root, inside) as folder, os.scandir(folder) as entries:
-                    for entry in entries:
+                    if inside and self._config.after != "keep" and not handles.is_writable(folder):
+                        look.passed_over += 1
+                        continue
+                    for number, entry in enumerate(entries):
+                        if number % STRIDE == 0:
+                            check_cancelled()
                         yield from self._examine(os.fsencode(entry.name), entry, folder, inside, waiting, look)
             except OSError:
                 if not inside:

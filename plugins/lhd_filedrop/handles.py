@@ -22,7 +22,10 @@ _LOCK = "hhqqi4x"
 
 @contextmanager
 def folder(base: int, path: bytes, make: int | None = None) -> Iterator[int]:
-    """The folder of this path inside another one; with ``make``, a mode, it is made, durably, where it is not there."""
+    """The folder of this path inside another one.
+
+    With ``make``, a mode, it is made, durably, where it is not there; PermissionError where it is somebody else's.
+    """
     handle = os.dup(base)
     try:
         for name in path.split(b"/") if path else ():
@@ -33,6 +36,8 @@ def folder(base: int, path: bytes, make: int | None = None) -> Iterator[int]:
             inner = os.open(name, _FOLDER, dir_fd=handle)
             os.close(handle)
             handle = inner
+            if make is not None:
+                _require_ours(handle, name)
         yield handle
     finally:
         os.close(handle)
@@ -42,12 +47,25 @@ def made(base: int, name: bytes, mode: int) -> int:
     """A folder of lhd's own, made where it is not there. Raises PermissionError where it is somebody else's."""
     with suppress(FileExistsError):
         os.mkdir(name, mode, dir_fd=base)
+        os.fsync(base)
     handle = os.open(name, _FOLDER, dir_fd=base)
-    status = os.fstat(handle)
-    if status.st_uid not in (0, os.geteuid()):
+    try:
+        _require_ours(handle, name)
+    except OSError:
         os.close(handle)
-        raise PermissionError(errno.EPERM, "it belongs to another user than lhd's", os.fsdecode(name))
+        raise
     return handle
+
+
+def _require_ours(handle: int, name: bytes) -> None:
+    """Nobody else's folder is written into: what is put there would be its owner's to move and to replace."""
+    if os.fstat(handle).st_uid not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, "it belongs to another user than lhd's", os.fsdecode(name))
+
+
+def is_writable(base: int) -> bool:
+    """Whether something can be moved out of a folder."""
+    return os.access(".", os.W_OK | os.X_OK, dir_fd=base, effective_ids=True)
 
 
 def exists(base: int, name: bytes) -> bool:

@@ -28,15 +28,15 @@ class Facts:
 class Position:
     """How far a file with these facts is stored.
 
-    It has ``ended`` when all is stored that becomes of it, and has ``failed`` when it cannot be read in this state.
-    ``digest`` is that of the contents up to ``place``, kept of a claimed file that fails or changes; ``form`` tells
-    one way to read records from another.
+    It has ``ended`` when all is stored that becomes of it; ``failed`` is a state in which it cannot be read. ``digest``
+    is that of the inflated contents up to ``place``, ``form`` tells one way to read records from another; both are ""
+    where it is not read record by record.
     """
 
     facts: Facts
     place: Place = _BEGIN
     ended: bool = False
-    failed: bool = False
+    failed: State | None = None
     digest: str = ""
     form: str = ""
 
@@ -54,7 +54,7 @@ class Position:
             "version": self.facts.version,
             "place": [self.place.offset, self.place.index, self.place.line],
             "ended": self.ended,
-            "failed": self.failed,
+            "failed": None if self.failed is None else list(self.failed),
             "digest": self.digest,
             "form": self.form,
         }
@@ -64,10 +64,13 @@ class Position:
         """What the store has kept."""
         state = State(*stored["state"])
         facts = Facts(state.size, stored["mtime_ms"], stored["sha256"], state, stored["version"])
-        ways = (stored[name] for name in ("ended", "failed", "digest", "form"))
-        return cls(facts, Place(*stored["place"]), *ways)
+        failed = None if stored["failed"] is None else State(*stored["failed"])
+        return cls(facts, Place(*stored["place"]), stored["ended"], failed, stored["digest"], stored["form"])
 
 
 def is_known(state: State, stored: Mapping[str, Any] | None) -> bool:
     """Whether nothing is to be read of a file in this state; looks at what the store keeps as it is, for speed."""
-    return stored is not None and (stored["ended"] or stored["failed"]) and stored["state"] == list(state)
+    if stored is None:
+        return False
+    known = list(state)
+    return bool(stored["ended"] and stored["state"] == known) or stored["failed"] == known

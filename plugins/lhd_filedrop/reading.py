@@ -11,21 +11,22 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any
 
+from lhd_filedrop.cancelling import check_cancelled
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.contents import Contents, read_all
 from lhd_filedrop.failed import Failed
-from lhd_filedrop.folder import FAULTS, Folder, Taken, state_of
+from lhd_filedrop.folder import Folder, Taken, state_of
 from lhd_filedrop.inflating import compression, opened
-from lhd_filedrop.positions import Facts
+from lhd_filedrop.positions import Facts, Position
 from lhd_filedrop.readiness import Readiness, has_writer
-from lhd_filedrop.records import Place, Record, check_cancelled
+from lhd_filedrop.records import Place, Record
 
 _PIECE_BYTES = 1_048_576
 BATCH_BYTES = 4_194_304
 
 
 class Unfinished(Exception):
-    """Somebody still writes the file, or has just done so."""
+    """The file cannot be read just now: somebody writes it, or has just done so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +53,18 @@ class FileReader:
 
     def whole(self, file: Taken) -> Read:
         """A file of which all or nothing is taken. Raises Failed, Unfinished, Unreadable, and FileNotFoundError."""
-        handle, before = self._open(file)
-        digest = hashlib.sha256()
+        handle, before = self._open(file, by_record=False)
         limit = self._config.file_bytes_max(by_record=False)
-        with self._stream(handle, file) as stream:
+        with opened(handle, self._compression(file), self._config.contents_bytes_max(by_record=False)) as stream:
             try:
                 with _reading():
                     data = read_all(stream, limit if self._compression(file) is None else None)
             finally:
                 # What was read of a file that somebody writes may be broken only for that.
                 _require_unchanged(handle, before)
-            if self._compression(file) is None:
-                digest.update(data)
-            else:
-                _digest(handle, digest)
-                _require_unchanged(handle, before)
-        facts = _facts(before, digest.hexdigest())
+            is_plain = self._compression(file) is None
+            digest = hashlib.sha256(data).hexdigest() if is_plain else _digest_of(handle, before)
+        facts = _facts(before, digest)
         try:
             return Read(file, facts, data, self._contents.whole(data))
         except Failed as failed:
@@ -75,12 +72,26 @@ class FileReader:
 
     def facts(self, file: Taken) -> Facts:
         """What is to be known of a file before its records are read. Raises Failed, Unfinished, FileNotFoundError."""
-        handle, before = self._open(file)
+        handle, before = self._open(file, by_record=True)
         try:
-            digest = hashlib.sha256()
-            _digest(handle, digest)
-            _require_unchanged(handle, before)
-            return _facts(before, digest.hexdigest())
+            return _facts(before, _digest_of(handle, before))
+        finally:
+            os.close(handle)
+
+    def digest(self, file: Taken) -> str:
+        """That of a file, whether or not it may be read as it is; "" where it cannot be. Raises Unfinished."""
+        try:
+            handle = self._folder.open_file(file)
+        except BlockingIOError:
+            raise Unfinished from None
+        except OSError:
+            return ""
+        try:
+            if self._probes and has_writer(handle):
+                raise Unfinished
+            return _digest_of(handle, os.fstat(handle))
+        except Failed:
+            return ""
         finally:
             os.close(handle)
 
@@ -91,44 +102,30 @@ class FileReader:
         except OSError:
             return None
 
-    def records(self, file: Taken, facts: Facts, place: Place) -> "Records":
-        """The records of a file from a place on. Raises Failed, and Unfinished where it is another file now."""
-        handle, before = self._open(file)
+    def records(self, file: Taken, facts: Facts, position: Position | None) -> "Records":
+        """The records of a file, from a position on that is partial.
+
+        Raises Failed, where it holds other records up to there, too, and Unfinished where it is another file now.
+        """
+        handle, before = self._open(file, by_record=True)
         if state_of(before) != facts.state:
             os.close(handle)
             raise Unfinished
-        return Records(self._stream(handle, file), handle, facts, self._contents, place)
-
-    def digest_to(self, file: Taken, offset: int) -> str:
-        """The digest of so many bytes of the inflated contents; "" where they cannot be read."""
-        digest = hashlib.sha256()
-        try:
-            with self._stream(self._folder.open_file(file), file) as stream:
-                while offset > 0 and (piece := stream.read(min(offset, _PIECE_BYTES))):
-                    check_cancelled()
-                    digest.update(piece)
-                    offset -= len(piece)
-        except (Failed, OSError):
-            return ""
-        return digest.hexdigest()
+        limit = self._config.contents_bytes_max(by_record=True)
+        stream = _Hashed(opened(handle, self._compression(file), limit), position)
+        return Records(stream, handle, facts, self._contents, Place() if position is None else position.place)
 
     def form(self, file: Taken) -> str:
         """What tells one way to come to the records of a file from another."""
         config = self._config
-        dialect = repr(sorted(config.csv)) + config.encoding if config.format == "csv" else ""
+        dialect = config.csv.model_dump_json() + config.encoding if config.format == "csv" else ""
         return f"{config.format} {self._compression(file)} {dialect}"
 
     def _compression(self, file: Taken) -> str | None:
         kind = compression(file.name)
         return kind if kind in self._config.decompress else None
 
-    def _stream(self, handle: int, file: Taken) -> IO[bytes]:
-        return opened(handle, self._compression(file), self._bytes_max(file))
-
-    def _bytes_max(self, file: Taken) -> int:
-        return self._config.contents_bytes_max(by_record=file.is_by_record(self._config))
-
-    def _open(self, file: Taken) -> tuple[int, os.stat_result]:
+    def _open(self, file: Taken, *, by_record: bool) -> tuple[int, os.stat_result]:
         if self._config.on_conflict == "fail" and self._config.after == "move" and self._folder.done_has(file.path):
             raise Failed("done has a file of this name already")
         try:
@@ -138,12 +135,10 @@ class FileReader:
         except BlockingIOError:
             raise Unfinished from None  # somebody holds a lease on it, to write
         except OSError as error:
-            if error.errno in FAULTS:
-                raise
-            raise Failed(f"it cannot be opened: {error.strerror}") from error
+            raise _failure("opened", error) from error
         try:
             status = os.fstat(handle)
-            self._require_fit(status, file)
+            self._require_fit(status, file, by_record=by_record)
             is_written = self._probes and has_writer(handle)
             if is_written or not self._readiness.is_still(file, state_of(status), time.monotonic()):
                 raise Unfinished
@@ -152,7 +147,7 @@ class FileReader:
             raise
         return handle, status
 
-    def _require_fit(self, status: os.stat_result, file: Taken) -> None:
+    def _require_fit(self, status: os.stat_result, file: Taken, *, by_record: bool) -> None:
         config = self._config
         if not stat.S_ISREG(status.st_mode):
             raise Failed("it is no regular file")
@@ -161,7 +156,7 @@ class FileReader:
         if status.st_mode & config.forbidden_mode:
             mode = stat.S_IMODE(status.st_mode)
             raise Failed(f"its mode is {mode:o}, of which {config.forbidden_mode:o} is forbidden")
-        limit = config.file_bytes_max(by_record=file.is_by_record(config))
+        limit = config.file_bytes_max(by_record=by_record)
         if limit is not None and status.st_size > limit:
             raise Failed(f"it has {status.st_size} bytes, max_bytes are {limit}")
         if status.st_size == 0 and self._compression(file) is not None:
@@ -181,7 +176,7 @@ class Unreadable(Exception):
 class Records:
     """The records of an open file, in batches."""
 
-    def __init__(self, stream: IO[bytes], handle: int, facts: Facts, contents: Contents, place: Place) -> None:
+    def __init__(self, stream: "_Hashed", handle: int, facts: Facts, contents: Contents, place: Place) -> None:
         self._stream = stream
         self._handle = handle
         self._facts = facts
@@ -213,9 +208,52 @@ class Records:
             raise self._failed
         return taken
 
+    @property
+    def digest(self) -> str:
+        """That of the contents up to the last record that was given."""
+        return self._stream.digest
+
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
+
+
+class _Hashed:
+    """A stream that knows the digest of what was read of it, and holds it against one that is known."""
+
+    def __init__(self, stream: IO[bytes], position: Position | None) -> None:
+        self._stream: Any = stream
+        self._hash = hashlib.sha256()
+        self._offset = 0
+        self._position = position
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def read(self, size: int, /) -> bytes:
+        return self._passed(self._stream.read(size))
+
+    def readline(self, size: int, /) -> bytes:
+        return self._passed(self._stream.readline(size))
+
+    def peek(self, size: int, /) -> bytes:
+        ahead: bytes = self._stream.peek(size)
+        return ahead
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _passed(self, data: bytes) -> bytes:
+        self._hash.update(data)
+        self._offset += len(data)
+        known = self._position
+        if known is not None and (self._offset >= known.place.offset or not data):
+            if (self._offset, self.digest) != (known.place.offset, known.digest):
+                stored = f"its first {known.place.index} records are stored already, and were changed"
+                raise Failed(f"{stored}: they have to stay; drop what is to be added as a new file")
+            self._position = None
+        return data
 
 
 @contextmanager
@@ -224,18 +262,29 @@ def _reading() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in FAULTS and error.errno != errno.EIO:
-            raise
-        raise Failed(f"it cannot be read: {error.strerror}") from error
+        raise _failure("read", error) from error
 
 
-def _digest(handle: int, digest: Any) -> None:
+def _failure(what: str, error: OSError) -> Exception:
+    """What to make of an error of one file: it fails, unless the process is at fault, or a server has lost it."""
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return error
+    if error.errno == errno.ESTALE:
+        return Unfinished()
+    return Failed(f"it cannot be {what}: {error.strerror}")
+
+
+def _digest_of(handle: int, before: os.stat_result) -> str:
+    """The digest of an open file. Raises Failed, and Unfinished where its state is another one than before."""
+    digest = hashlib.sha256()
     offset = 0
     with _reading():
         while piece := os.pread(handle, _PIECE_BYTES, offset):
             check_cancelled()
             digest.update(piece)
             offset += len(piece)
+    _require_unchanged(handle, before)
+    return digest.hexdigest()
 
 
 def _require_unchanged(handle: int, before: os.stat_result) -> None:

@@ -1,15 +1,12 @@
 """The records of a file that has one on each line, or in CSV, one after the other and each with its place."""
 
 import csv
-import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import IO, Any
+from typing import Any, Protocol
 
-from anyio import from_thread
-
+from lhd_filedrop.cancelling import STRIDE, check_cancelled
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.failed import Failed
 
@@ -19,6 +16,19 @@ _HEADER_BYTES_MAX = 65_536
 csv.field_size_limit(sys.maxsize)
 Decode = Callable[[bytes], Any]
 """The value of a line. Raises Failed."""
+
+
+class Stream(Protocol):
+    """What records are read from, as :class:`io.BufferedReader` has it. All may raise Failed."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes."""
+
+    def readline(self, size: int, /) -> bytes:
+        """The next line, or so many bytes of it."""
+
+    def peek(self, size: int, /) -> bytes:
+        """The bytes that come next, more or fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +63,8 @@ class Record:
         return Failed(self.poison, self.place.line, self.column)
 
 
-def check_cancelled() -> None:
-    """End a worker thread whose task is cancelled; to go through a large file may take hours."""
-    with suppress(RuntimeError):  # It is no worker thread.
-        from_thread.check_cancelled()
-
-
-def skip(stream: IO[bytes], count: int) -> None:
-    """Go over bytes of a stream. Raises Failed where it has fewer."""
-    if stream.seekable():
-        stream.seek(count, os.SEEK_CUR)
-        return
+def skip(stream: Stream, count: int) -> None:
+    """Go over bytes of a stream; all of them are read. Raises Failed where it has fewer."""
     while count > 0:
         check_cancelled()
         piece = stream.read(min(count, _PIECE_BYTES))
@@ -72,7 +73,7 @@ def skip(stream: IO[bytes], count: int) -> None:
         count -= len(piece)
 
 
-def read_line(stream: IO[bytes], most: int) -> tuple[bytes, int]:
+def read_line(stream: Stream, most: int) -> tuple[bytes, int]:
     """The next line with its end, and how long that is in truth; 0 at the end of the file.
 
     Of a line that has more than ``most`` bytes before its end there are the first ones only.
@@ -93,9 +94,11 @@ def _without_end(line: bytes) -> bytes:
     return line.removesuffix(b"\n").removesuffix(b"\r") if line.endswith(b"\n") else line
 
 
-def lines(stream: IO[bytes], place: Place, most: int, decode: Decode, *, skip_blank: bool) -> Iterator[Record]:
+def lines(stream: Stream, place: Place, most: int, decode: Decode, *, skip_blank: bool) -> Iterator[Record]:
     """The lines from a place on, at which the stream stands."""
     while True:
+        if place.line % STRIDE == 0:
+            check_cancelled()
         raw, length = read_line(stream, most)
         if length == 0:
             return
@@ -119,7 +122,7 @@ def _decoded(record: Record, decode: Decode, *, is_cut: bool, most: int) -> Reco
 class CsvRecords:
     """The records of CSV (RFC 4180). After one that is broken the next line is taken for the beginning of another."""
 
-    def __init__(self, config: FileDropConfig, stream: IO[bytes], place: Place) -> None:
+    def __init__(self, config: FileDropConfig, stream: Stream, place: Place) -> None:
         self._config = config
         self._stream = stream
         self._place = place
@@ -132,6 +135,8 @@ class CsvRecords:
         Raises Failed for a record that does not end.
         """
         while True:
+            if self._place.line % STRIDE == 0:
+                check_cancelled()
             record = self._next(header, head)
             if record is None:
                 return

@@ -1,7 +1,6 @@
 """The file drop source: opens its folder, and takes files until it is stopped."""
 
 import hashlib
-import io
 import os
 import secrets
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from anyio.to_thread import run_sync
 from lhd.plugin import ConfigError, Event, Sent, Source, SourceContext, Transient
 from lhd_filedrop.alarm import file_system
 from lhd_filedrop.config import FileDropConfig
-from lhd_filedrop.contents import Contents, read_all
+from lhd_filedrop.contents import Contents, buffered, read_all
 from lhd_filedrop.events import record_event, text
 from lhd_filedrop.failed import Failed
 from lhd_filedrop.folder import Busy, Folder, State, Taken
@@ -78,19 +77,20 @@ class FileDrop(Source[FileDropConfig]):
             if self.config.unit == "file":
                 records = self.contents.whole(contents)
             else:
-                records = list(self.contents.records(io.BytesIO(contents), Place()))
+                records = list(self.contents.records(buffered(contents), Place()))
         except Failed as failed:
             raise ValueError(str(failed)) from None
-        return [replace(record_event(file, facts, record, self.config), id=None, meta={}) for record in records]
+        unit = self.config.unit
+        return [
+            replace(record_event(file, facts, record, self.config, unit=unit), id=None, meta={}) for record in records
+        ]
 
     async def bring_back(self, attributes: Mapping[str, Any]) -> bool:
-        """Take a failed file once more, as it is now, under the claim that it had."""
-        part = attributes.get("meta", {}).get("claim")
-        if not isinstance(part, str) or part.startswith("/"):
+        """Take a failed file once more, as it is now, under the claim that it had, or where it was left."""
+        meta = attributes.get("meta", {})
+        if "claim" not in meta or meta.get("unit") == "record":
             return False
-        file = Taken.of_part(part)
-        if file.is_by_record(self.config) and "record" in attributes:
-            return False
+        file = Taken.of_part(meta["claim"])
         async with self._retrying:
             taking = self._taking
             if taking is None:
@@ -98,17 +98,19 @@ class FileDrop(Source[FileDropConfig]):
             try:
                 if await taking.bring_back(file):
                     return True
+                if not file.claim:
+                    return False
                 is_claimed = await taking.is_claimed(file)
             except OSError as error:
                 raise ValueError(f"it cannot be put back: {told(error)}") from error
         if is_claimed:
             raise ValueError("its file is claimed, and is read or moved before long, see lhd status; try again then")
-        raise ValueError("its file is not in failed any more: it was retried before, or somebody has taken it away")
+        raise ValueError("its file is not in failed any more; if nobody wants it back, say: lhd dead drop")
 
     async def send(self, raw: bytes, headers: Mapping[str, str], now_ms: int, http: str) -> Sent:  # noqa: ARG002
         """Drop a file: under a temporary name first, as a careful writer does."""
         name = headers.get("name", f"sent-{now_ms}.{self._suffix}")
-        if "/" in name or name.startswith("."):
+        if "/" in name or "\0" in name or name.startswith("."):
             raise ConfigError("name", "the name of a file to drop has no slash, and does not begin with a dot")
         try:
             await run_sync(self._drop, raw, name)
@@ -135,9 +137,12 @@ class FileDrop(Source[FileDropConfig]):
         folder = os.open(self.config.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             hidden = f".{secrets.token_hex(8)}"
-            with os.fdopen(os.open(hidden, _NEW, 0o666, dir_fd=folder), "wb") as file:
-                file.write(raw)
+            file = os.fdopen(os.open(hidden, _NEW, 0o666, dir_fd=folder), "wb")
             try:
+                with file:
+                    file.write(raw)
+                    file.flush()
+                    os.fsync(file.fileno())
                 os.link(hidden, name, src_dir_fd=folder, dst_dir_fd=folder)
             except OSError as error:
                 raise OSError(error.errno, error.strerror, name) from error

@@ -12,11 +12,10 @@ from lhd.plugin import Event, Overloaded, Poisoned, Receipt, SourceContext
 from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.events import empty_event, record_event, text
 from lhd_filedrop.failed import Failed
-from lhd_filedrop.folder import State, Taken
+from lhd_filedrop.folder import Taken
 from lhd_filedrop.outcomes import Broken, Outcome
 from lhd_filedrop.positions import Facts, Position
 from lhd_filedrop.reading import BATCH_BYTES, FileReader, Read, Unfinished, Unreadable
-from lhd_filedrop.records import Place
 
 
 @dataclass
@@ -35,24 +34,41 @@ class Storing:
     """Of the files that are being read, by part."""
     _outcomes: list[Outcome] = field(default_factory=list)
     """To be moved, after the next commit."""
+    _undecided: set[Taken] = field(default_factory=set)
+    """Of the files that are being read, those of which it cannot be told yet whether they are stored."""
     _placed: set[str] = field(default_factory=set)
-    """The parts of claimed files that have positions, and those from when they were left in their place."""
+    """The parts of claimed files that have positions."""
     _to_forget: dict[str, None] = field(default_factory=dict)
 
     async def read(self, files: Sequence[Taken]) -> None:
         """Read files, store them, and let them be moved; what is stored already is moved only."""
+        self._undecided.clear()
         self._known = await self._positions(files)
         whole: list[Taken] = []
         for file in files:
-            if file.claim and file.part in self._known and self._known[file.part].ended:
+            try:
+                is_by_record = file.is_by_record(self.config) or await self._goes_on(file)
+            except Unfinished:
+                self._undecided.add(file)
+            if file in self._undecided:
+                self.unfinished.append(file)
+            elif file.claim and file.part in self._known and self._known[file.part].ended:
                 self._outcomes.append(Outcome(file))
-            elif file.is_by_record(self.config) or await self._goes_on(file):
+            elif is_by_record:
                 await self._read_records(file)
                 await self._move()
             else:
                 whole.append(file)
         await self._read_whole(whole)
         await self._move()
+
+    async def retry(self, file: Taken) -> bool:
+        """Let a file that is left in its place, and has failed, be read again; False where it has not failed."""
+        stored = await self.context.position(file.part)
+        if stored is None or stored["failed"] is None:
+            return False
+        await self._commit([], {file.part: stored | {"failed": None}})
+        return True
 
     # What is known
 
@@ -62,41 +78,45 @@ class Storing:
         stored = await self.context.positions([file.part for file in asked])
         known = {part: Position.of(one) for part, one in stored.items()}
         kept = [file for file in claimed if file.part not in known and file.in_place.part in known]
-        adopted = await run_sync(self._adopted, kept, known) if kept else {}
+        if kept:
+            adopted = await run_sync(self._adopted, kept, known)
+            await self._commit([], {part: position and position.stored() for part, position in adopted.items()})
+            known |= {part: position for part, position in adopted.items() if position is not None}
         self._placed.update(file.part for file in claimed if file.part in known)
-        self._placed.update(file.in_place.part for file in kept if file.part in adopted)
-        return known | adopted
+        return known
 
-    def _adopted(self, files: Iterable[Taken], known: Mapping[str, Position]) -> dict[str, Position]:
-        """The positions of claimed files from when they were left in their place, if they are what they were then."""
-        adopted = {}
+    def _adopted(self, files: Iterable[Taken], known: Mapping[str, Position]) -> dict[str, Position | None]:
+        """Positions that claimed files have from when they were left in their place, and those that nobody has now."""
+        changed: dict[str, Position | None] = {}
         for file in files:
             position = known[file.in_place.part]
-            state = self._state_of_same(file, position)
-            if state is not None:
-                adopted[file.part] = replace(position, facts=replace(position.facts, state=state), failed=False)
-        return adopted
-
-    def _state_of_same(self, file: Taken, position: Position) -> State | None:
-        """The state of a file that has the contents of this position; None where it has others, or nobody can tell."""
-        facts, before = self.reader.glance(file), position.facts.state
-        if facts is None:
-            return None
-        is_same = facts.state.is_same_contents(before) if file.claim else facts.state == before
-        if position.failed or not is_same:
-            try:
-                facts = self.reader.facts(file)
-            except (Failed, Unfinished, FileNotFoundError):
-                return None
-            is_same = facts.sha256 == position.facts.sha256
-        return facts.state if is_same else None
+            facts, left = self.reader.glance(file), self.reader.glance(file.in_place)
+            inode = position.facts.state.inode
+            if facts is not None and facts.state.inode == inode:
+                if not facts.state.is_same_contents(position.facts.state):
+                    try:
+                        is_same = self.reader.digest(file) == position.facts.sha256
+                    except Unfinished:
+                        self._undecided.add(file)
+                        continue
+                    if not is_same:
+                        changed[file.in_place.part] = None
+                        continue
+                changed[file.part] = replace(position, facts=replace(position.facts, state=facts.state), failed=None)
+            if left is None or left.state.inode != inode:
+                changed[file.in_place.part] = None
+        return changed
 
     async def _goes_on(self, file: Taken) -> bool:
-        """Whether a file that would be read as a whole now was begun record by record."""
+        """Whether a file that would be read as a whole now was begun record by record. Raises Unfinished."""
         position = self._known.get(file.part)
         if position is None or not position.is_partial:
             return False
-        return bool(file.claim) or await run_sync(self._state_of_same, file, position) is not None
+        if file.claim:
+            return True
+        facts = await run_sync(self.reader.glance, file)
+        is_same = facts is not None and facts.state == position.facts.state
+        return is_same or await run_sync(self.reader.digest, file) == position.facts.sha256
 
     def _versioned(self, file: Taken, facts: Facts) -> Facts:
         """With what tells these contents from what a file that is left in its place had at other times."""
@@ -116,8 +136,8 @@ class Storing:
         """That of a file that is left in its place and fails; of contents that are not new it tells what is stored."""
         position = self._known.get(file.part)
         if position is None or facts.sha256 not in ("", position.facts.sha256):
-            return Position(facts, failed=True)
-        return replace(position, facts=replace(position.facts, state=facts.state), failed=True)
+            position = Position(facts)
+        return replace(position, failed=facts.state)
 
     # Files of which all or nothing is taken
 
@@ -190,7 +210,7 @@ class Storing:
         if isinstance(read, Broken):
             return read.event(self.config)
         if read.records:
-            event = record_event(read.file, read.facts, read.records[0], self.config)
+            event = record_event(read.file, read.facts, read.records[0], self.config, unit="file")
         else:
             event = empty_event(read.file, read.facts, self.config)
         return replace(event, positions=self._whole_position(read))
@@ -202,7 +222,7 @@ class Storing:
 
     async def _store_whole(self, read: Read) -> None:
         """Store all records of a file, or none, and then the file as a dead letter."""
-        events = [record_event(read.file, read.facts, record, self.config) for record in read.records]
+        events = [record_event(read.file, read.facts, record, self.config, unit="file") for record in read.records]
         try:
             await self._commit(events, self._whole_position(read), whole=True)
         except Poisoned as poisoned:
@@ -217,60 +237,49 @@ class Storing:
         """Store the records of a file one batch after the other, from where the store says."""
         facts = None
         try:
-            facts, place = await run_sync(self._begin, file)
+            facts, position = await run_sync(self._begin, file)
             if self._is_unchanged(file, facts):
-                await self._store_place(file, [], Position(facts, place, ended=True))
+                await self._store_place(file, [], Position(facts, ended=True))
             else:
-                await self._store_records(file, facts, place)
+                await self._store_records(file, facts, position)
         except FileNotFoundError:
             return
         except Unfinished:
             self.unfinished.append(file)
-            await self._hold(file)
         except Failed as failed:
-            await self._hold(file)
             broken = Broken(file, facts, failed, None) if facts else await run_sync(self._unread, file, failed)
             await self._store_files([broken])
         else:
             self._outcomes.append(Outcome(file))
 
-    def _begin(self, file: Taken) -> tuple[Facts, Place]:
-        """What a file is, and from where on it is to be read. Raises Failed, Unfinished, FileNotFoundError."""
+    def _begin(self, file: Taken) -> tuple[Facts, Position | None]:
+        """What a file is, and how far it is stored. Raises Failed, Unfinished, FileNotFoundError."""
         position = self._known.get(file.part)
         if position is None:
-            return self._versioned(file, self.reader.facts(file)), Place()
+            return self._versioned(file, self.reader.facts(file)), None
         glanced = self.reader.glance(file)
         if file.claim and glanced is not None and glanced.state == position.facts.state:
             facts = position.facts
         else:
             facts = self._versioned(file, self.reader.facts(file))
-        is_other = facts.sha256 != position.facts.sha256
-        if not position.is_partial or (is_other and not file.claim):
-            return facts, Place()
-        held = f"its first {position.place.index} records are stored already"
+        is_new = not file.claim and facts.sha256 != position.facts.sha256
+        if is_new or not position.is_partial:
+            return facts, None
         if position.form != self.reader.form(file):
-            raise Failed(f"{held}, and were read as another format is; set it back, or drop the others as a new file")
-        if is_other and position.digest != self.reader.digest_to(file, position.place.offset):
-            raise Failed(f"{held}, and were changed: they have to stay; drop what is to be added as a new file")
-        return facts, position.place
+            stored = f"its first {position.place.index} records are stored already, and were read as another format is"
+            raise Failed(f"{stored}; set that back, or drop the others as a new file")
+        return facts, position
 
-    async def _hold(self, file: Taken) -> None:
-        """Keep the digest of what is stored of a claimed file that may come again, mended."""
-        position = self._known.get(file.part)
-        if file.claim and position is not None and position.is_partial and not position.digest:
-            digest = await run_sync(self.reader.digest_to, file, position.place.offset)
-            await self._store_place(file, [], replace(position, digest=digest))
-
-    async def _store_records(self, file: Taken, facts: Facts, place: Place) -> None:
-        form = self.reader.form(file)
-        records = await run_sync(self.reader.records, file, facts, place)
+    async def _store_records(self, file: Taken, facts: Facts, position: Position | None) -> None:
+        position = replace(position or Position(facts, form=self.reader.form(file)), facts=facts, failed=None)
+        records = await run_sync(self.reader.records, file, facts, position if position.is_partial else None)
         try:
             while batch := await run_sync(records.batch, self.config.batch_records_max):
-                place = batch[-1].next
-                events = [record_event(file, facts, record, self.config) for record in batch]
-                await self._store_place(file, events, Position(facts, place, form=form))
-            empty = [] if place.index else [empty_event(file, facts, self.config)]
-            await self._store_place(file, empty, Position(facts, place, ended=True, form=form))
+                position = replace(position, place=batch[-1].next, digest=records.digest)
+                events = [record_event(file, facts, record, self.config, unit="record") for record in batch]
+                await self._store_place(file, events, position)
+            empty = [] if position.place.index else [empty_event(file, facts, self.config)]
+            await self._store_place(file, empty, replace(position, ended=True))
         finally:
             records.close()
 
@@ -281,8 +290,8 @@ class Storing:
             self._placed.add(file.part)
         for event, receipt in zip(events, receipts, strict=True):
             if receipt.verdict == "conflict":
-                facts = {"line": event.record["line"], "delivery": receipt.event_id, "reason": receipt.reason}
-                self.context.log.warning("a record was not stored", file=text(file.path), **facts)
+                fields = {"line": event.record["line"], "delivery": receipt.event_id, "reason": receipt.reason}
+                self.context.log.warning("a record was not stored", file=text(file.path), **fields)
 
     # Commits and what follows
 
@@ -309,8 +318,8 @@ class Storing:
             "dead_letter": receipt.event_id,
             "claim": file.part,
         }
-        facts = {"file": text(file.path), "reason": str(failed), "dead_letter": receipt.event_id}
-        self.context.log.warning("a file failed", **facts)
+        fields = {"file": text(file.path), "reason": str(failed), "dead_letter": receipt.event_id}
+        self.context.log.warning("a file failed", **fields)
         return orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n"
 
     async def _move(self) -> None:
@@ -321,11 +330,10 @@ class Storing:
     def moved(self, outcome: Outcome) -> None:
         """A claimed file was moved. Where one that failed is stored in part is remembered: it may be mended."""
         file = outcome.file
-        parts = self._placed & {file.part, file.in_place.part}
-        self._placed -= parts
-        if outcome.report is not None:
-            parts.discard(file.part)
-        self.forget(parts)
+        if file.part in self._placed:
+            self._placed.discard(file.part)
+            if outcome.report is None:
+                self.forget({file.part})
 
     def forget(self, parts: Iterable[str]) -> None:
         """Nobody needs these positions any more; they go with the next commit."""

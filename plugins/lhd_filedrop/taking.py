@@ -23,6 +23,8 @@ from lhd_filedrop.readiness import Readiness
 from lhd_filedrop.reading import FileReader
 from lhd_filedrop.storing import Storing
 
+_PAUSE_S = 0.02
+"""Between two rounds that find nothing, however often the folder rings."""
 _UNFINISHED_S = 0.5
 """Time between two looks at files that are claimed and still written."""
 _REST = 4
@@ -76,9 +78,11 @@ class Taking:
             began_s, through = anyio.current_time(), self._through
             await self._round()
             took_s = anyio.current_time() - began_s
-            if self._through == through or not self._is_behind:
-                await anyio.sleep(max(0, self._look_s * _REST - took_s))
-            if self._through == through:
+            is_quiet = self._through == through
+            if is_quiet or not self._is_behind:
+                else_s = took_s - self._look_s
+                await anyio.sleep(max(_PAUSE_S if is_quiet else 0, self._look_s * _REST - else_s))
+            if is_quiet:
                 await self._rest()
 
     def close(self) -> None:
@@ -86,8 +90,11 @@ class Taking:
         self._alarm.close()
 
     async def bring_back(self, file: Taken) -> bool:
-        """Take a failed file once more, as it is now; False where it is not in ``failed`` any more. Raises OSError."""
-        is_back = await run_sync(self._exits.bring_back, file)
+        """Take a failed file once more, as it is now; False where it is not there any more. Raises OSError."""
+        if file.claim:
+            is_back = await run_sync(self._exits.bring_back, file)
+        else:
+            is_back = await run_sync(self.folder.is_there, file.path) and await self._storing.retry(file)
         self._alarm.ring()
         return is_back
 
@@ -136,7 +143,6 @@ class Taking:
         began_s = anyio.current_time()
         found = await self._find()
         self._look_s = anyio.current_time() - began_s
-        self._is_behind = len(found) == NAMES_MAX
         for start in range(0, len(found), self.config.batch_records_max):
             some = found[start : start + self.config.batch_records_max]
             if self.config.after == "keep":
@@ -158,7 +164,7 @@ class Taking:
         if self._storing.unfinished:
             parts.append(f"{len(self._storing.unfinished)} files are still written")
         if self._passed_over:
-            parts.append(f"{self._passed_over} folders inside cannot be listed")
+            parts.append(f"{self._passed_over} folders inside cannot be used, or are too deep")
         parts += [f"the source '{one}', which does not run, has claimed files, see .work" for one in self._stranded]
         self.context.report("; ".join(parts))
 
@@ -171,7 +177,8 @@ class Taking:
         else:
             found = await run_sync(lambda: self.folder.first(self.folder.files(look)))
         self._passed_over = look.passed_over
-        return self._readiness.ready(found, anyio.current_time())
+        self._is_behind = len(found) == NAMES_MAX
+        return await run_sync(self._readiness.ready, found, anyio.current_time())
 
     async def _find_new(self, files: Iterator[Found]) -> list[Found]:
         """The first of the files that the store does not know in their present state."""
@@ -207,10 +214,9 @@ class Taking:
             if one.report is not None:
                 try:
                     self._exits.fail(one.file, one.report)
-                except FileNotFoundError:
-                    continue
                 except OSError as error:
-                    stuck[one.file] = error
+                    if self._exits.is_claimed(one.file):
+                        stuck[one.file] = error
         return stuck
 
     # What is known before the first look
