@@ -11,7 +11,7 @@ from littlehorse.model import PutExternalEventDefRequest
 
 from tests.cli.live import live, query
 from tests.e2e.process import Daemon, eventually
-from tests.filedrop.drops import AT_ONCE, EVENT, Inbox, good, lines_of, source
+from tests.filedrop.drops import AT_ONCE, EVENT, ROUTE, Inbox, good, lines_of, source
 
 ROUTES = """name = "later"
 when = "has(body.later)"
@@ -24,6 +24,15 @@ event = "arrived"
 wf_run = "file.stem"
 content = "{{'file': file, 'record': record, 'meta': meta, 'body': body}}"
 """
+KEPT = (
+    """when = "has(body.kept_later)"
+event = "kept-later"
+wf_run = "'nobody'"
+
+[[sources.kept.routes]]
+"""
+    + ROUTE
+)
 RECORDS = ('format = "ndjson"', 'unit = "record"', 'decompress = ["gzip"]')
 SOURCES: dict[str, tuple[str, ...]] = {
     "whole": (AT_ONCE,),
@@ -43,6 +52,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     for name, keys in SOURCES.items():
         (folder / "in" / name).mkdir(parents=True)
         toml += source(name, folder / "in" / name, *keys, route=ROUTES.format(name=name))
+    (folder / "in" / "kept").mkdir()
+    toml += source("kept", folder / "in" / "kept", AT_ONCE, 'after = "keep"', route=KEPT)
     with live(folder, toml) as daemon:
         yield daemon
 
@@ -171,6 +182,21 @@ def test_of_a_mended_file_of_records_those_that_are_stored_have_to_stay_as_they_
     drops.done("moved.ndjson.gz")
     assert [body["number"] for body in drops.bodies("moved.ndjson.gz")] == list(range(2000))
     assert drops.letters("moved.ndjson.gz") == []
+
+
+def test_a_kept_file_is_retried_in_its_place(daemon: Daemon) -> None:
+    drops = inbox(daemon, "kept")
+    path = drops.drop("there.json", '{"kept_later": 1}')
+    (dead,) = eventually("its letter", lambda: drops.letters("there.json") or None)
+    daemon.stub().PutExternalEventDef(PutExternalEventDefRequest(name="kept-later"))
+    good(daemon, "dead", "retry", dead["id"])
+    stored = "SELECT count(*) FROM ledger WHERE event_def = 'kept-later' AND verdict = 'accepted'"
+    eventually("its event", lambda: query(daemon, stored) == [(1,)] or None)
+    assert drops.letters() == []
+    path.touch()
+    drops.drop("after.json", "{}")
+    eventually("a look", lambda: drops.events("after.json") or None)
+    assert query(daemon, stored) == [(1,)]
 
 
 def test_a_file_that_is_claimed_is_not_retried_and_said_to_be_on_its_way(daemon: Daemon) -> None:

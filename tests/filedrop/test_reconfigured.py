@@ -79,6 +79,7 @@ def test_files_that_were_kept_are_moved_on_and_only_new_and_changed_ones_are_del
         eventually(name, lambda name=name: drops.events(name) or None)  # type: ignore[misc]
     configured.kill()
     (drops / "changed.json").write_text('"other"')
+    os.utime(drops / "touched.json", (1, 1))
     drops.drop("new.json", '"new"')
     drops = configured.start(after)
     settled(drops)
@@ -100,6 +101,33 @@ def test_a_kept_file_that_is_stored_in_part_goes_on_where_it_was_after_it_is_to_
     drops = configured.start(*RECORDS)
     drops.done("long.ndjson")
     assert drops.bodies() == list(range(3000))
+
+
+def test_contents_that_a_kept_file_had_are_delivered_again_when_they_are_dropped_again(configured: Configured) -> None:
+    drops = configured.start(KEEP)
+    drops.drop("a.json", '"a"')
+    eventually("its event", lambda: drops.events() or None)
+    configured.kill()
+    drops.drop("a.json", '"b"')
+    drops = configured.start()
+    drops.done("a.json")
+    drops.drop("a.json", '"a"')
+    drops.done("a.1.json")
+    assert drops.bodies() == ["a", "b", "a"]
+
+
+def test_a_kept_file_that_fails_for_a_while_is_moved_on_and_not_delivered_again(configured: Configured) -> None:
+    strict = "forbidden_mode = 0o002"
+    drops = configured.start(KEEP, strict)
+    path = drops.drop("a.json", '"a"')
+    eventually("its event", lambda: drops.events() or None)
+    path.chmod(0o666)
+    eventually("its letter", lambda: drops.letters() or None)
+    drops = configured.start(strict)
+    drops.done("a.json")
+    drops.wait_for_looks()
+    assert drops.bodies("a.json") == ["a"]
+    assert drops.deliveries("duplicate") == 0
 
 
 @pytest.mark.parametrize("after", [KEEP, 'after = "move"'])

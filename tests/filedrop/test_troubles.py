@@ -1,5 +1,6 @@
 """Folders that vanish, disks that are full, files that go, and sources that share a folder."""
 
+import gzip
 import os
 import random
 import shutil
@@ -13,9 +14,9 @@ import pytest
 
 from tests.cli.live import live
 from tests.e2e.process import Daemon, eventually
-from tests.filedrop.drops import AT_ONCE, EVENT, Inbox, files, source, sources
+from tests.filedrop.drops import AT_ONCE, EVENT, Inbox, files, good, source, sources
 
-NAMES = ("removed", "replaced", "missing", "vanishing", "own")
+NAMES = ("removed", "replaced", "missing", "vanishing", "own", "hostile")
 EMPTIED = ("emptied-done", "emptied-failed", "emptied-work", "emptied-done-failed-work")
 LINKED = ("linked-work", "linked-done", "linked-failed")
 
@@ -26,6 +27,9 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     toml = sources(folder / "in", dict.fromkeys(NAMES + EMPTIED + LINKED, (AT_ONCE,)))
     for name in ("missing", *LINKED):
         (folder / "in" / name).rmdir()
+    (folder / "in" / "blank").mkdir()
+    keys = (AT_ONCE, 'format = "ndjson"', 'unit = "record"', 'decompress = ["gzip"]')
+    toml += source("blank", folder / "in" / "blank", *keys)
     (folder / "in" / "shared").mkdir()
     for name in ("json", "csv"):
         toml += source(f"shared-{name}", folder / "in" / "shared", AT_ONCE, f'pattern = "*.{name}"', 'format = "text"')
@@ -114,9 +118,11 @@ def test_files_that_vanish_before_they_are_claimed_were_never_there(daemon: Daem
     dropped = threading.Event()
 
     def drop() -> None:
-        for name in names:
-            drops.drop(name, f'"{name}"')
-        dropped.set()
+        try:
+            for name in names:
+                drops.drop(name, f'"{name}"')
+        finally:
+            dropped.set()
 
     thread = threading.Thread(target=drop)
     thread.start()
@@ -130,9 +136,34 @@ def test_files_that_vanish_before_they_are_claimed_were_never_there(daemon: Daem
         withdrawn.add(name)
     thread.join()
     eventually("everything to go", lambda: (not drops.tree() and not drops.in_work()) or None)
+    assert withdrawn
     assert sorted(drops.bodies()) == sorted(set(names) - withdrawn)
     assert drops.letters() == []
     assert (drops.state()["state"], drops.state()["restarts"]) == ("running", 0)
+
+
+def test_a_file_that_is_called_like_a_report_is_none_and_stops_nothing(daemon: Daemon) -> None:
+    drops = inbox(daemon, "hostile")
+    drops.drop("x.json.error.json", "[" * 100_000)
+    drops.moved("x.json.error.json", "failed")
+    drops.drop("x.json", "{")
+    drops.moved("x.1.json", "failed")
+    drops.drop("good.json", "{}")
+    drops.done("good.json")
+    drops.wait_for_state("running")
+    assert len(drops.letters()) == 2
+
+
+def test_a_source_of_blank_lines_is_stopped_and_started_at_once(daemon: Daemon) -> None:
+    drops = inbox(daemon, "blank")
+    drops.drop("blank.ndjson.gz", gzip.compress(b"\n" * 400_000_000, 1))
+    eventually("it to be claimed", lambda: drops.in_work() or None)
+    (claim,) = drops.in_work()
+    good(daemon, "source", "reset", "blank")
+    (drops / ".work" / claim).unlink()
+    good(daemon, "source", "reset", "blank")
+    drops.drop("good.ndjson", "1\n")
+    drops.done("good.ndjson")
 
 
 # Moving on
