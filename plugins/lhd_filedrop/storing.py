@@ -1,6 +1,6 @@
 """Reads files, commits what is in them together with where they are, and says what became of each."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from lhd_filedrop.config import FileDropConfig
 from lhd_filedrop.events import empty_event, record_event, text
 from lhd_filedrop.failed import Failed
 from lhd_filedrop.folder import Taken
+from lhd_filedrop.known import Known
 from lhd_filedrop.outcomes import Broken, Outcome
 from lhd_filedrop.positions import Facts, Position
 from lhd_filedrop.reading import BATCH_BYTES, FileReader, Read, Unfinished, Unreadable
@@ -26,41 +27,48 @@ class Storing:
     config: FileDropConfig
     reader: FileReader
     move: Callable[[Sequence[Outcome]], Awaitable[None]]
-    was_kept: bool = False
-    """Whether files that are claimed may have been left in their place before, and be stored."""
+    known: Known = field(init=False)
     unfinished: list[Taken] = field(default_factory=list)
     """Files that were found to be written still."""
-    _known: dict[str, Position] = field(default_factory=dict)
-    """Of the files that are being read, by part."""
     _outcomes: list[Outcome] = field(default_factory=list)
     """To be moved, after the next commit."""
-    _undecided: set[Taken] = field(default_factory=set)
-    """Of the files that are being read, those of which it cannot be told yet whether they are stored."""
     _placed: set[str] = field(default_factory=set)
     """The parts of claimed files that have positions."""
     _to_forget: dict[str, None] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.known = Known(self.context, self.reader)
+
     async def read(self, files: Sequence[Taken]) -> None:
         """Read files, store them, and let them be moved; what is stored already is moved only."""
-        self._undecided.clear()
-        self._known = await self._positions(files)
+        changes = await self.known.look_up(files)
+        if changes:
+            await self._commit([], {part: position and position.stored() for part, position in changes.items()})
         whole: list[Taken] = []
         for file in files:
-            try:
-                is_by_record = file.is_by_record(self.config) or await self._goes_on(file)
-            except Unfinished:
-                self._undecided.add(file)
-            if file in self._undecided:
+            if file.claim and self.known.position(file) is not None:
+                self._placed.add(file.part)
+            if file in self.known.undecided:
                 self.unfinished.append(file)
-            elif file.claim and file.part in self._known and self._known[file.part].ended:
+            elif self.known.is_stored(file):
                 self._outcomes.append(Outcome(file))
-            elif is_by_record:
+            elif file.is_by_record(self.config):
                 await self._read_records(file)
-                await self._move()
             else:
-                whole.append(file)
+                whole += await self._begun(file)
         await self._read_whole(whole)
         await self._move()
+
+    async def _begun(self, file: Taken) -> list[Taken]:
+        """Go on with a file that was begun record by record; returns it where it is to be read as a whole."""
+        try:
+            if not await self.known.goes_on(file):
+                return [file]
+        except Unfinished:
+            self.unfinished.append(file)
+        else:
+            await self._read_records(file)
+        return []
 
     async def retry(self, file: Taken) -> bool:
         """Let a file that is left in its place, and has failed, be read again; False where it has not failed."""
@@ -69,75 +77,6 @@ class Storing:
             return False
         await self._commit([], {file.part: stored | {"failed": None}})
         return True
-
-    # What is known
-
-    async def _positions(self, files: Sequence[Taken]) -> dict[str, Position]:
-        claimed = [file for file in files if file.claim]
-        asked = [*files, *(file.in_place for file in claimed if self.was_kept)]
-        stored = await self.context.positions([file.part for file in asked])
-        known = {part: Position.of(one) for part, one in stored.items()}
-        kept = [file for file in claimed if file.part not in known and file.in_place.part in known]
-        if kept:
-            adopted = await run_sync(self._adopted, kept, known)
-            await self._commit([], {part: position and position.stored() for part, position in adopted.items()})
-            known |= {part: position for part, position in adopted.items() if position is not None}
-        self._placed.update(file.part for file in claimed if file.part in known)
-        return known
-
-    def _adopted(self, files: Iterable[Taken], known: Mapping[str, Position]) -> dict[str, Position | None]:
-        """Positions that claimed files have from when they were left in their place, and those that nobody has now."""
-        changed: dict[str, Position | None] = {}
-        for file in files:
-            position = known[file.in_place.part]
-            facts, left = self.reader.glance(file), self.reader.glance(file.in_place)
-            inode = position.facts.state.inode
-            if facts is not None and facts.state.inode == inode:
-                if not facts.state.is_same_contents(position.facts.state):
-                    try:
-                        is_same = self.reader.digest(file) == position.facts.sha256
-                    except Unfinished:
-                        self._undecided.add(file)
-                        continue
-                    if not is_same:
-                        changed[file.in_place.part] = None
-                        continue
-                changed[file.part] = replace(position, facts=replace(position.facts, state=facts.state), failed=None)
-            if left is None or left.state.inode != inode:
-                changed[file.in_place.part] = None
-        return changed
-
-    async def _goes_on(self, file: Taken) -> bool:
-        """Whether a file that would be read as a whole now was begun record by record. Raises Unfinished."""
-        position = self._known.get(file.part)
-        if position is None or not position.is_partial:
-            return False
-        if file.claim:
-            return True
-        facts = await run_sync(self.reader.glance, file)
-        is_same = facts is not None and facts.state == position.facts.state
-        return is_same or await run_sync(self.reader.digest, file) == position.facts.sha256
-
-    def _versioned(self, file: Taken, facts: Facts) -> Facts:
-        """With what tells these contents from what a file that is left in its place had at other times."""
-        if file.claim:
-            return facts
-        position = self._known.get(file.part)
-        if position is not None and position.facts.sha256 == facts.sha256:
-            return replace(facts, version=position.facts.version)
-        return replace(facts, version=f"{self.context.epoch()}.{facts.state.inode}.{facts.state.ctime}")
-
-    def _is_unchanged(self, file: Taken, facts: Facts) -> bool:
-        """Whether a file that is left in its place has the contents that are stored."""
-        position = self._known.get(file.part)
-        return not file.claim and position is not None and position.ended and position.facts.sha256 == facts.sha256
-
-    def _failed_position(self, file: Taken, facts: Facts) -> Position:
-        """That of a file that is left in its place and fails; of contents that are not new it tells what is stored."""
-        position = self._known.get(file.part)
-        if position is None or facts.sha256 not in ("", position.facts.sha256):
-            position = Position(facts)
-        return replace(position, failed=facts.state)
 
     # Files of which all or nothing is taken
 
@@ -148,7 +87,7 @@ class Storing:
             single: list[Read | Broken] = []
             unchanged: dict[str, Any] = {}
             for read in reads:
-                if isinstance(read, Read) and self._is_unchanged(read.file, read.facts):
+                if isinstance(read, Read) and self.known.is_unchanged(read.file, read.facts):
                     unchanged[read.file.part] = Position(read.facts, ended=True).stored()
                 elif isinstance(read, Read) and len(read.records) > 1:
                     await self._store_whole(read)
@@ -167,14 +106,14 @@ class Storing:
             file = waiting.pop(0)
             try:
                 whole = self.reader.whole(file)
-                read: Read | Broken = replace(whole, facts=self._versioned(file, whole.facts))
+                read: Read | Broken = replace(whole, facts=self.known.versioned(file, whole.facts))
             except FileNotFoundError:
                 continue
             except Unfinished:
                 self.unfinished.append(file)
                 continue
             except Unreadable as error:
-                read = Broken(file, self._versioned(file, error.facts), error.failed, error.data)
+                read = Broken(file, self.known.versioned(file, error.facts), error.failed, error.data)
             except Failed as failed:
                 read = self._unread(file, failed)
             reads.append(read)
@@ -183,7 +122,7 @@ class Storing:
 
     def _unread(self, file: Taken, failed: Failed) -> Broken:
         facts = self.reader.glance(file)
-        return Broken(file, facts and self._versioned(file, facts), failed, None)
+        return Broken(file, facts and self.known.versioned(file, facts), failed, None)
 
     async def _store_files(self, reads: "Sequence[Read | Broken]") -> None:
         """Store files that are one event each; of those that are dead or a conflict, that they have failed."""
@@ -201,7 +140,7 @@ class Storing:
                 reason = read.failed if isinstance(read, Broken) else Failed(receipt.reason)
                 self._outcomes.append(Outcome(read.file, self._report(read.file, receipt, reason)))
                 if not read.file.claim and read.facts is not None:
-                    failed[read.file.part] = self._failed_position(read.file, read.facts).stored()
+                    failed[read.file.part] = self.known.failed(read.file, read.facts).stored()
         if failed:
             await self._commit([], failed)
         await self._store_files(conflicts)
@@ -234,11 +173,11 @@ class Storing:
     # Files that are read record by record
 
     async def _read_records(self, file: Taken) -> None:
-        """Store the records of a file one batch after the other, from where the store says."""
+        """Store the records of a file one batch after the other, from where the store says, and let it be moved."""
         facts = None
         try:
             facts, position = await run_sync(self._begin, file)
-            if self._is_unchanged(file, facts):
+            if self.known.is_unchanged(file, facts):
                 await self._store_place(file, [], Position(facts, ended=True))
             else:
                 await self._store_records(file, facts, position)
@@ -251,17 +190,18 @@ class Storing:
             await self._store_files([broken])
         else:
             self._outcomes.append(Outcome(file))
+        await self._move()
 
     def _begin(self, file: Taken) -> tuple[Facts, Position | None]:
         """What a file is, and how far it is stored. Raises Failed, Unfinished, FileNotFoundError."""
-        position = self._known.get(file.part)
+        position = self.known.position(file)
         if position is None:
-            return self._versioned(file, self.reader.facts(file)), None
+            return self.known.versioned(file, self.reader.facts(file)), None
         glanced = self.reader.glance(file)
         if file.claim and glanced is not None and glanced.state == position.facts.state:
             facts = position.facts
         else:
-            facts = self._versioned(file, self.reader.facts(file))
+            facts = self.known.versioned(file, self.reader.facts(file))
         is_new = not file.claim and facts.sha256 != position.facts.sha256
         if is_new or not position.is_partial:
             return facts, None
@@ -285,7 +225,7 @@ class Storing:
 
     async def _store_place(self, file: Taken, events: Sequence[Event], position: Position) -> None:
         receipts = await self._commit(events, {file.part: position.stored()})
-        self._known[file.part] = position
+        self.known.put(file, position)
         if file.claim:
             self._placed.add(file.part)
         for event, receipt in zip(events, receipts, strict=True):

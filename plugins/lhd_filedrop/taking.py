@@ -245,7 +245,7 @@ class Taking:
             if not is_same:
                 gone = set()
             if any(not Taken.of_part(part).claim for part in parts.keys() - gone):
-                self._storing.was_kept = True
+                self._storing.known.was_kept = True
             self._storing.forget(gone)
             await self._storing.flush()
 
