@@ -18,7 +18,7 @@ from lhd.intake.acknowledgement import Acknowledgements
 from lhd.intake.dead_letters import FoundLetter
 from lhd.intake.kept import KeptSignals
 from lhd.intake.rehearsal import described, event_again
-from lhd.intake.routes import Routes, attributes
+from lhd.intake.routes import Routes, attributes, position_texts
 from lhd.metrics import DELIVERIES, REFUSED
 from lhd.plugin import KEEP, Acknowledgement, Event, Overloaded, Poisoned, Receipt, Source, Transient
 from lhd.store import Reader
@@ -79,11 +79,9 @@ class Intake:
         if delay_ms is not None:
             raise Overloaded(delay_ms / 1000)
         meta = self._meta()
-        deliveries = tuple(
-            replace(self._routes.map(event, meta), positions=_texts(event.positions)) for event in events
-        )
+        deliveries = tuple(self._routes.map(event, meta) for event in events)
         stored = None if cursor is KEEP else orjson.dumps(cursor).decode()
-        request = Deliver(self._name, deliveries, stored, _texts(positions), whole)
+        request = Deliver(self._name, deliveries, stored, position_texts(positions), whole)
         try:
             decisions = await self._decide(request, bury=bury)
         except Rejection as rejection:
@@ -176,7 +174,3 @@ class Intake:
     def _receipt(self, decision: Decision, route: str) -> Receipt:
         DELIVERIES.labels(self._name, decision.verdict.value).inc()
         return Receipt(decision.verdict.value, decision.delivery_id, decision.reason, route=route)
-
-
-def _texts(positions: Mapping[str, Any]) -> dict[str, str | None]:
-    return {part: None if one is None else orjson.dumps(one).decode() for part, one in positions.items()}

@@ -215,6 +215,7 @@ class Routes:
             attributes=attributes(event),
             sender_id=_sender_id(event.id if own is None else own),
             is_lost=bool(event.poison) and event.raw is None,
+            positions=position_texts(event.positions),
         )
 
     def ack_of(self, label: str) -> Ack | None:
@@ -238,6 +239,11 @@ def identity(*parts: str | int) -> str:
         digest.update(f"{'i' if isinstance(part, int) else 's'}{len(data)}:".encode())
         digest.update(data)
     return digest.hexdigest()
+
+
+def position_texts(positions: Mapping[str, Any]) -> dict[str, str | None]:
+    """Positions as the store keeps them: JSON; None where one is to be forgotten."""
+    return {part: None if one is None else orjson.dumps(one).decode() for part, one in positions.items()}
 
 
 def attributes(event: Event) -> dict[str, Any]:

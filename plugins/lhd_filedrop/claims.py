@@ -83,7 +83,7 @@ class Claims:
                         yield path
 
     def _in_claim(self, claim: bytes, inside: bytes) -> AbstractContextManager[int]:
-        return handles.folder(self._folder.work, os.path.join(claim, inside).rstrip(b"/"))
+        return handles.folder(self._folder.work, _path(claim, inside))
 
     def _without_markers(self, claim: bytes, paths: list[bytes]) -> list[bytes]:
         """The files. A marker whose file was not claimed any more, because of a crash, goes back to it."""
@@ -179,7 +179,12 @@ class Claims:
                         folders = [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
                         inner += [os.path.join(inside, name) for name in folders]
                 for inside in reversed(inner):
-                    os.rmdir(os.path.join(os.fsencode(claim), inside).rstrip(b"/"), dir_fd=self._folder.work)
+                    os.rmdir(_path(os.fsencode(claim), inside), dir_fd=self._folder.work)
+
+
+def _path(claim: bytes, inside: bytes) -> bytes:
+    """The path of a folder inside a claim, or of the claim itself, in the work folder."""
+    return os.path.join(claim, inside).rstrip(b"/")
 
 
 def _marker(name: bytes) -> bytes:

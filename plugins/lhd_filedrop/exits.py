@@ -48,7 +48,7 @@ class Exits:
                     else:
                         changed.add((self._folder.done, self._move_to_done(folder, file)))
             except OSError as error:
-                if has(self._folder.work, file.inside):
+                if self.is_claimed(file):
                     stuck[file] = error
         for base, inside in changed:
             self._folder.sync(base, inside)

@@ -24,43 +24,32 @@ _LOCK = "hhqqi4x"
 def folder(base: int, path: bytes, make: int | None = None) -> Iterator[int]:
     """The folder of this path inside another one.
 
-    With ``make``, a mode, it is made, durably, where it is not there; PermissionError where it is somebody else's.
+    With ``make``, a mode, each folder on the way is made as :func:`made` does.
     """
     handle = os.dup(base)
     try:
         for name in path.split(b"/") if path else ():
-            if make is not None:
-                with suppress(FileExistsError):
-                    os.mkdir(name, make, dir_fd=handle)
-                    os.fsync(handle)
-            inner = os.open(name, _FOLDER, dir_fd=handle)
+            inner = os.open(name, _FOLDER, dir_fd=handle) if make is None else made(handle, name, make)
             os.close(handle)
             handle = inner
-            if make is not None:
-                _require_ours(handle, name)
         yield handle
     finally:
         os.close(handle)
 
 
 def made(base: int, name: bytes, mode: int) -> int:
-    """A folder of lhd's own, made where it is not there. Raises PermissionError where it is somebody else's."""
+    """A folder of lhd's own, made, durably, where it is not there. Raises PermissionError where it is somebody else's.
+
+    What is put into another user's folder would be that user's to move and to replace.
+    """
     with suppress(FileExistsError):
         os.mkdir(name, mode, dir_fd=base)
         os.fsync(base)
     handle = os.open(name, _FOLDER, dir_fd=base)
-    try:
-        _require_ours(handle, name)
-    except OSError:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _require_ours(handle: int, name: bytes) -> None:
-    """Nobody else's folder is written into: what is put there would be its owner's to move and to replace."""
     if os.fstat(handle).st_uid not in (0, os.geteuid()):
+        os.close(handle)
         raise PermissionError(errno.EPERM, "it belongs to another user than lhd's", os.fsdecode(name))
+    return handle
 
 
 def is_writable(base: int) -> bool:

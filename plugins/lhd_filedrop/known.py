@@ -60,7 +60,7 @@ class Known:
         return not file.claim and position is not None and position.ended and position.facts.sha256 == facts.sha256
 
     async def goes_on(self, file: Taken) -> bool:
-        """Whether a file that would be read as a whole now was begun record by record. Raises Unfinished."""
+        """Whether a file that would be read as a whole now was begun record by record, unless that is undecided."""
         position = self.position(file)
         if position is None or not position.is_partial:
             return False
@@ -68,7 +68,11 @@ class Known:
             return True
         facts = await run_sync(self.reader.glance, file)
         is_same = facts is not None and facts.state == position.facts.state
-        return is_same or await run_sync(self.reader.digest, file) == position.facts.sha256
+        try:
+            return is_same or await run_sync(self.reader.digest, file) == position.facts.sha256
+        except Unfinished:
+            self.undecided.add(file)
+            return False
 
     def versioned(self, file: Taken, facts: Facts) -> Facts:
         """With what tells these contents from what a file that is left in its place had at other times."""

@@ -32,9 +32,7 @@ class Storing:
     """Files that were found to be written still."""
     _outcomes: list[Outcome] = field(default_factory=list)
     """To be moved, after the next commit."""
-    _placed: set[str] = field(default_factory=set)
-    """The parts of claimed files that have positions."""
-    _to_forget: dict[str, None] = field(default_factory=dict)
+    _to_forget: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.known = Known(self.context, self.reader)
@@ -46,29 +44,17 @@ class Storing:
             await self._commit([], {part: position and position.stored() for part, position in changes.items()})
         whole: list[Taken] = []
         for file in files:
-            if file.claim and self.known.position(file) is not None:
-                self._placed.add(file.part)
+            by_record = file.is_by_record(self.config) or await self.known.goes_on(file)
             if file in self.known.undecided:
                 self.unfinished.append(file)
             elif self.known.is_stored(file):
                 self._outcomes.append(Outcome(file))
-            elif file.is_by_record(self.config):
+            elif by_record:
                 await self._read_records(file)
             else:
-                whole += await self._begun(file)
+                whole.append(file)
         await self._read_whole(whole)
         await self._move()
-
-    async def _begun(self, file: Taken) -> list[Taken]:
-        """Go on with a file that was begun record by record; returns it where it is to be read as a whole."""
-        try:
-            if not await self.known.goes_on(file):
-                return [file]
-        except Unfinished:
-            self.unfinished.append(file)
-        else:
-            await self._read_records(file)
-        return []
 
     async def retry(self, file: Taken) -> bool:
         """Let a file that is left in its place, and has failed, be read again; False where it has not failed."""
@@ -88,7 +74,7 @@ class Storing:
             unchanged: dict[str, Any] = {}
             for read in reads:
                 if isinstance(read, Read) and self.known.is_unchanged(read.file, read.facts):
-                    unchanged[read.file.part] = Position(read.facts, ended=True).stored()
+                    unchanged |= _ended(read)
                 elif isinstance(read, Read) and len(read.records) > 1:
                     await self._store_whole(read)
                 else:
@@ -152,18 +138,13 @@ class Storing:
             event = record_event(read.file, read.facts, read.records[0], self.config, unit="file")
         else:
             event = empty_event(read.file, read.facts, self.config)
-        return replace(event, positions=self._whole_position(read))
-
-    def _whole_position(self, read: Read) -> dict[str, Any]:
-        if read.file.claim:
-            self._placed.add(read.file.part)
-        return {read.file.part: Position(read.facts, ended=True).stored()}
+        return replace(event, positions=_ended(read))
 
     async def _store_whole(self, read: Read) -> None:
         """Store all records of a file, or none, and then the file as a dead letter."""
         events = [record_event(read.file, read.facts, record, self.config, unit="file") for record in read.records]
         try:
-            await self._commit(events, self._whole_position(read), whole=True)
+            await self._commit(events, _ended(read), whole=True)
         except Poisoned as poisoned:
             failed = Failed(poisoned.reason, read.records[poisoned.number].place.line)
             await self._store_files([Broken(read.file, read.facts, failed, read.data)])
@@ -226,8 +207,6 @@ class Storing:
     async def _store_place(self, file: Taken, events: Sequence[Event], position: Position) -> None:
         receipts = await self._commit(events, {file.part: position.stored()})
         self.known.put(file, position)
-        if file.claim:
-            self._placed.add(file.part)
         for event, receipt in zip(events, receipts, strict=True):
             if receipt.verdict == "conflict":
                 fields = {"line": event.record["line"], "delivery": receipt.event_id, "reason": receipt.reason}
@@ -238,14 +217,14 @@ class Storing:
     async def _commit(
         self, events: Sequence[Event], positions: dict[str, Any], *, whole: bool = False
     ) -> list[Receipt]:
-        forgotten = dict(self._to_forget)
+        forgotten = dict.fromkeys(self._to_forget)
         while True:
             try:
                 receipts = await self.context.commit(events, positions=forgotten | positions, whole=whole, bury=True)
             except Overloaded as error:
                 await anyio.sleep(error.after_s)
             else:
-                self._to_forget = {part: None for part in self._to_forget if part not in forgotten}
+                self._to_forget -= forgotten.keys()
                 return receipts
 
     def _report(self, file: Taken, receipt: Receipt, failed: Failed) -> bytes:
@@ -269,17 +248,19 @@ class Storing:
 
     def moved(self, outcome: Outcome) -> None:
         """A claimed file was moved. Where one that failed is stored in part is remembered: it may be mended."""
-        file = outcome.file
-        if file.part in self._placed:
-            self._placed.discard(file.part)
-            if outcome.report is None:
-                self.forget({file.part})
+        if outcome.report is None:
+            self.forget({outcome.file.part})
 
     def forget(self, parts: Iterable[str]) -> None:
         """Nobody needs these positions any more; they go with the next commit."""
-        self._to_forget |= dict.fromkeys(parts)
+        self._to_forget.update(parts)
 
     async def flush(self) -> None:
         """Have the store forget what is to be forgotten."""
         if self._to_forget:
             await self._commit([], {})
+
+
+def _ended(read: Read) -> dict[str, Any]:
+    """The position of a file that is stored as a whole, by part."""
+    return {read.file.part: Position(read.facts, ended=True).stored()}
